@@ -1,0 +1,88 @@
+"""A headless Chromium driven through its command line, for tests that open pages."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--enable-logging=stderr",
+    "--v=0",
+    # Timers of the page run out at once, so that the page is read after its scripts have ended.
+    "--virtual-time-budget=10000",
+    # A page that wants anything from elsewhere gets an error, which the console shows.
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+
+# [pid:tid:date/time:LEVEL:CONSOLE:line] "text", source: url (line)
+_CONSOLE = re.compile(r'^\[[^\]]*CONSOLE[^\]]*\] "(?P<text>.*?)", source: ', re.MULTILINE | re.DOTALL)
+
+TIMEOUT_SECONDS = 120
+
+
+def find_browser() -> str | None:
+    """Return the path of an installed Chromium, or None."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page as the browser shows it.
+
+    Attributes:
+        dom: The document after its scripts ran, as HTML.
+        console: What the page wrote to the console, errors of scripts and of missing resources included.
+        screenshot: PNG of the window.
+    """
+
+    dom: str
+    console: tuple[str, ...]
+    screenshot: Path
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Opens pages.
+
+    Attributes:
+        executable: Path of the browser.
+        workspace: Folder for its profile and for screenshots.
+    """
+
+    executable: str
+    workspace: Path
+
+    def open(self, page: Path, *, width: int = 1280, height: int = 1600) -> Page:
+        """Open a local HTML file and return what the browser made of it."""
+        size = f"--window-size={width},{height}"
+        dom = self._run("--dump-dom", size, page.resolve().as_uri())
+        screenshot = self.workspace / f"{page.stem}-{width}x{height}.png"
+        screenshot.unlink(missing_ok=True)
+        self._run(f"--screenshot={screenshot}", size, page.resolve().as_uri())
+        if not screenshot.is_file():
+            raise RuntimeError(f"{self.executable} took no screenshot of {page}")
+        console = tuple(match["text"] for match in _CONSOLE.finditer(dom.stderr))
+        return Page(dom=dom.stdout, console=console, screenshot=screenshot)
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        profile = f"--user-data-dir={self.workspace / 'profile'}"
+        return subprocess.run(
+            [self.executable, *FLAGS, profile, *arguments],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
