@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ FLAGS = (
     "--v=0",
     # Timers of the page run out at once, so that the page is read after its scripts have ended.
     "--virtual-time-budget=10000",
-    # A page that wants anything from elsewhere gets an error, which the console shows.
+    # Nothing leaves the machine, neither for the page nor for the browser itself.
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
 
@@ -44,12 +45,14 @@ class Page:
 
     Attributes:
         dom: The document after its scripts ran, as HTML.
-        console: What the page wrote to the console, errors of scripts and of missing resources included.
+        console: What the page wrote to the console, errors of its scripts included.
+        requests: Addresses on the network that the page asked for, without getting them.
         screenshot: PNG of the window.
     """
 
     dom: str
     console: tuple[str, ...]
+    requests: tuple[str, ...]
     screenshot: Path
 
 
@@ -68,14 +71,15 @@ class Browser:
     def open(self, page: Path, *, width: int = 1280, height: int = 1600) -> Page:
         """Open a local HTML file and return what the browser made of it."""
         size = f"--window-size={width},{height}"
-        dom = self._run("--dump-dom", size, page.resolve().as_uri())
+        network = self.workspace / "network.json"
+        dom = self._run("--dump-dom", size, f"--log-net-log={network}", page.resolve().as_uri())
         screenshot = self.workspace / f"{page.stem}-{width}x{height}.png"
         screenshot.unlink(missing_ok=True)
         self._run(f"--screenshot={screenshot}", size, page.resolve().as_uri())
         if not screenshot.is_file():
             raise RuntimeError(f"{self.executable} took no screenshot of {page}")
         console = tuple(match["text"] for match in _CONSOLE.finditer(dom.stderr))
-        return Page(dom=dom.stdout, console=console, screenshot=screenshot)
+        return Page(dom.stdout, console, _page_requests(network), screenshot)
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         profile = f"--user-data-dir={self.workspace / 'profile'}"
@@ -86,3 +90,11 @@ class Browser:
             text=True,
             timeout=TIMEOUT_SECONDS,
         )
+
+
+def _page_requests(log: Path) -> tuple[str, ...]:
+    """Read the page's own requests from the browser's network log."""
+    events = (event.get("params", {}) for event in json.loads(log.read_text(encoding="utf-8"))["events"])
+    # What the browser asks for on its own account (updates, the time) has no origin.
+    asked = (event["url"] for event in events if event.get("initiator", "not an origin") != "not an origin")
+    return tuple(url for url in asked if not url.startswith(("file:", "data:", "blob:")))

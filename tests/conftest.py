@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import hypothesis
 import pytest
+
 from browser import Browser, find_browser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
