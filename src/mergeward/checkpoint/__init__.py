@@ -1,0 +1,1 @@
+"""One model on disk: opened lazily, checked, written atomically."""

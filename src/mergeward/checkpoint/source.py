@@ -1,0 +1,104 @@
+"""What every model looks like to the code that merges it: names, shapes, and one tensor at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mergeward.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What is known of a tensor without reading it.
+
+    Attributes:
+        shape: Its size along each dimension.
+        dtype: Its type as stored.
+        file: Name of the file that holds it, relative to the checkpoint's folder.
+        nbytes: Its size in bytes as stored.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    file: str
+    nbytes: int
+
+    @property
+    def numel(self) -> int:
+        """How many values it holds."""
+        return math.prod(self.shape)
+
+
+class TensorSource(Protocol):
+    """A model whose tensors are read one at a time, by name: a `Checkpoint` or an `InMemory`."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in an error."""
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """Every tensor by name, in file order."""
+
+    @property
+    def config(self) -> Mapping[str, Any] | None:
+        """The architecture's configuration, where there is one."""
+
+    def read(self, name: str) -> Tensor:
+        """Return one tensor, checked to be finite. It may share memory with the source."""
+
+
+class InMemory:
+    """Tensors that the caller holds, seen as a checkpoint.
+
+    Args:
+        tensors: The tensors by name; kept, not copied, and never written to.
+        name: What to call the model in an error.
+        config: The architecture's configuration.
+
+    Example:
+        >>> InMemory({"w": torch.zeros(2, 3)}).tensors["w"].shape
+        (2, 3)
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        *,
+        name: str = "model in memory",
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self._values = tensors
+        self.tensors: Mapping[str, TensorInfo] = {
+            key: TensorInfo(tuple(value.shape), value.dtype, "", value.nbytes)
+            for key, value in tensors.items()
+        }
+
+    def read(self, name: str) -> Tensor:
+        """Return one tensor.
+
+        Raises:
+            CheckpointError: There is none of that name, or it holds NaN or infinity.
+        """
+        if name not in self._values:
+            raise CheckpointError(f"{self.name}: no tensor {name!r}")
+        return finite(self._values[name].detach(), name=name, where=self.name)
+
+
+def finite(tensor: Tensor, *, name: str, where: object) -> Tensor:
+    """Return `tensor` itself if it holds neither NaN nor infinity.
+
+    Raises:
+        CheckpointError: It does; the error names it and `where` it is from.
+    """
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError(f"{where}: tensor {name!r} holds NaN or infinity")
+    return tensor

@@ -1,0 +1,15 @@
+"""Many models into one: the registry of methods, and the methods that need weights only."""
+
+from mergeward.merge.method import MethodInfo, NoParameters, Parameters, Weighted
+from mergeward.merge.registry import METHODS, method, methods, validate_parameters
+
+__all__ = [
+    "METHODS",
+    "MethodInfo",
+    "NoParameters",
+    "Parameters",
+    "Weighted",
+    "method",
+    "methods",
+    "validate_parameters",
+]

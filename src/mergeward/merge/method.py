@@ -1,0 +1,74 @@
+"""What the program knows about a merge method: one frozen record per method.
+
+The command line, the table in the docs and the contract tests are generated from these records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Kind = Literal["static", "adaptive"]
+
+
+class Parameters(BaseModel):
+    """Base of every method's parameters: frozen, finite numbers only, unknown keys refused.
+
+    A field carries a default and a description; its alias, where it has one, is the key as mergekit
+    spells it (`lambda`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+
+class NoParameters(Parameters):
+    """The parameters of what has none."""
+
+
+class Weighted(Parameters):
+    """Per-model parameters of the methods that add task vectors.
+
+    Attributes:
+        weight: Factor of this model's task vector.
+    """
+
+    weight: float = Field(
+        default=0.3,
+        description="factor of this model's task vector (the papers' scaling coefficient)",
+    )
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """One merge method.
+
+    Attributes:
+        name: The name a recipe asks for it by (`merge_method`).
+        summary: What it does, in one sentence without a full stop.
+        paper: Citation with its arXiv id.
+        kind: "static" needs weights only; "adaptive" needs unlabelled images.
+        run: The method. A static one is called as `run(problem, parameters, model_parameters)` with a
+            `merge.static.problem.StaticProblem` and returns a function from a tensor's name to its merged
+            float32 value; an adaptive one is called as `run(problem, parameters)` with an
+            `AdaptiveProblem` and returns an `AdaptiveResult`.
+        parameters: Model of the recipe's `parameters`.
+        model_parameters: Model of `models[].parameters`. The recipe's `parameters` may hold these keys too,
+            as defaults for every model.
+        needs_images: Whether it learns from unlabelled images.
+        needs_base: Whether its arithmetic uses the base's weights.
+        min_contributions: The fewest contributions it is defined for.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    kind: Kind
+    run: Callable[..., Any]
+    parameters: type[Parameters] = NoParameters
+    model_parameters: type[Parameters] = NoParameters
+    needs_images: bool = False
+    needs_base: bool = True
+    min_contributions: int = 1

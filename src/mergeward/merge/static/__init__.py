@@ -1,0 +1,1 @@
+"""Methods that need weights only: one file a method."""
