@@ -1,0 +1,90 @@
+"""A task: labelled images under class names, in four disjoint splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mergeward.errors import unknown_name
+from mergeward.images import Images
+
+SplitName = Literal["train", "adapt", "validation", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "adapt", "validation", "test")
+
+DEFAULT_TEMPLATES = ("a photo of a {}.", "an image of {}.", "{}")
+
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their labels.
+
+    Attributes:
+        images: `N` images.
+        labels: int64 `[N]`, indices into the task's class names.
+    """
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labelled images in four disjoint splits.
+
+    Attributes:
+        name: Short name, as used in recipes and tables.
+        class_names: One name a class, in words, in label order.
+        splits: `train` (fine-tuning), `adapt` (unlabelled use by the one who merges), `validation` (choosing
+            settings) and `test` (reported figures only). No image is in two of them.
+        templates: Sentences with one `{}` for the class name; the zero-shot head averages over them.
+        summary: What the images show.
+        licence: Licence of the images.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: Mapping[SplitName, Split] = field(repr=False)
+    templates: tuple[str, ...] = DEFAULT_TEMPLATES
+    summary: str = ""
+    licence: str = ""
+
+    def split(self, name: str) -> Split:
+        """Return a split by name; `UsageError` when there is none of that name."""
+        for known in SPLIT_NAMES:
+            if known == name:
+                return self.splits[known]
+        raise unknown_name("split", name, SPLIT_NAMES)
+
+    def class_index(self, target: str | int) -> int:
+        """Return the label of a class given by name or by number; `UsageError` when there is none."""
+        if isinstance(target, int) or target.isdecimal():
+            if 0 <= int(target) < len(self.class_names):
+                return int(target)
+        elif target in self.class_names:
+            return self.class_names.index(target)
+        raise unknown_name(f"class of task {self.name!r}", str(target), self.class_names)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of names, labels and images: two tasks with the same fingerprint are the same task."""
+        digest = hashlib.sha256(repr((self.class_names, self.templates)).encode())
+        for name in SPLIT_NAMES:
+            digest.update(self.splits[name].labels.tobytes())
+            digest.update(self.splits[name].images.fingerprint().encode())
+        return digest.hexdigest()
+
+
+def chance_accuracy(labels: Sequence[int] | Labels) -> float:
+    """Return the accuracy of always answering the most frequent class."""
+    return float(np.bincount(np.asarray(labels)).max() / len(labels))

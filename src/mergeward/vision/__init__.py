@@ -1,0 +1,6 @@
+"""A CLIP image encoder, its preprocessing, and zero-shot heads made from class names."""
+
+from mergeward.vision.clip import Clip, ClipEncoder, load_clip
+from mergeward.vision.preprocess import Preprocessor, prepare
+
+__all__ = ["Clip", "ClipEncoder", "Preprocessor", "load_clip", "prepare"]

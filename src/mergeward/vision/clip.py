@@ -1,0 +1,143 @@
+"""Any Hugging Face CLIP as an image encoder with zero-shot heads.
+
+The encoder takes pixels in [0, 1]; normalisation is its first layer. Its parameters keep the names they have
+in the checkpoint (`vision_model.*`, `visual_projection.weight`), so merges and encoders speak of the same
+tensors. Heads are made from class names by the frozen text tower and are never trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+
+from mergeward.checkpoint import Checkpoint, open_checkpoint
+from mergeward.errors import CheckpointError, UnsupportedError
+from mergeward.vision.preprocess import Preprocessor
+
+
+class ClipEncoder(nn.Module):
+    """The image half of a CLIP model.
+
+    Maps float `[B, 3, H, W]` in [0, 1] to unit-length features `[B, D]`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: CLIPModel, preprocessor: Preprocessor) -> None:
+        super().__init__()
+        self.vision_model = model.vision_model
+        self.visual_projection = model.visual_projection
+        shape = (1, 3, 1, 1)
+        self.register_buffer("mean", torch.tensor(preprocessor.mean).view(shape), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessor.std).view(shape), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        normalised = (pixels - self.mean) / self.std
+        pooled = self.vision_model(pixel_values=normalised).pooler_output
+        return F.normalize(self.visual_projection(pooled), dim=-1)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A CLIP checkpoint ready for use.
+
+    Attributes:
+        source: The checkpoint it was read from.
+        encoder: The image encoder, in eval mode, float32.
+        preprocessor: How images become its pixels.
+        model: The whole `transformers.CLIPModel`; the encoder shares its vision tower.
+    """
+
+    source: Checkpoint
+    encoder: ClipEncoder
+    preprocessor: Preprocessor
+    model: CLIPModel
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input, in pixels."""
+        return int(self.model.config.vision_config.image_size)
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """Return a copy of the encoder's tensors under their checkpoint names."""
+        return {name: value.detach().clone() for name, value in self.encoder.state_dict().items()}
+
+    def load_encoder(self, state: Mapping[str, Tensor]) -> None:
+        """Replace the encoder's weights; names and shapes must be its own.
+
+        Raises:
+            CheckpointError: A tensor is missing, unknown, or of another shape.
+        """
+        try:
+            self.encoder.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise CheckpointError(f"weights do not fit the encoder of {self.source.path}: {error}") from error
+
+    @torch.no_grad()
+    def head(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """Build a zero-shot head with the text tower.
+
+        Each class is the mean of its unit text features over the templates, scaled to unit length and then by
+        `exp(logit_scale)`, so that `features @ head.T` are CLIP's logits.
+
+        Args:
+            class_names: `C` class names, in words.
+            templates: Sentences with one `{}` for the class name.
+
+        Returns:
+            float32 `[C, D]`.
+        """
+        tokenizer = AutoTokenizer.from_pretrained(self.source.path, trust_remote_code=False)
+        limit = self.model.config.text_config.max_position_embeddings
+        sentences = [template.format(name) for name in class_names for template in templates]
+        tokens = tokenizer(sentences, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        pooled = self.model.text_model(**tokens).pooler_output
+        features = F.normalize(self.model.text_projection(pooled), dim=-1)
+        classes = features.view(len(class_names), len(templates), -1).mean(1)
+        return F.normalize(classes, dim=-1) * self.model.logit_scale.exp()
+
+
+def load_clip(path: str | Path) -> Clip:
+    """Load a CLIP model from a Hugging Face directory or hub id.
+
+    Args:
+        path: Directory with `config.json`, safetensors weights, tokenizer and `preprocessor_config.json`, or
+            a hub id such as `openai/clip-vit-base-patch32`.
+
+    Raises:
+        CheckpointError: A file is missing, malformed or does not fit the configuration.
+        UnsupportedError: The checkpoint is of another architecture.
+    """
+    source = open_checkpoint(path)
+    if (source.config or {}).get("model_type") != "clip":
+        found = (source.config or {}).get("model_type", "no config.json")
+        raise UnsupportedError(f"{source.path}: expected a CLIP model (model_type 'clip'), found {found!r}")
+    preprocessor = Preprocessor.from_file(source.path / "preprocessor_config.json")
+    model = _build(source)
+    return Clip(source, ClipEncoder(model, preprocessor).eval(), preprocessor, model)
+
+
+def _build(source: Checkpoint) -> CLIPModel:
+    model = CLIPModel(CLIPConfig.from_dict(source.config)).float().eval()
+    expected = model.state_dict()
+    state = {name: source.read(name) for name in source.tensors if name in expected}
+    missing = sorted(set(expected) - set(state))
+    if missing:
+        raise CheckpointError(f"{source.path}: {len(missing)} tensors missing, first {missing[0]!r}")
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{source.path}: tensor {name!r} has shape {tuple(tensor.shape)}, "
+                f"config.json asks for {tuple(expected[name].shape)}"
+            )
+    model.load_state_dict(state)
+    model.requires_grad_(False)
+    return cast(CLIPModel, model)
