@@ -11,6 +11,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from typer.main import get_command
 
 from mergeward.cli import app
+from mergeward.recipe import load_recipe
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -19,8 +20,9 @@ pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 
 def save_recipe(example: Example) -> None:
-    """A YAML example is the `recipe.yaml` that the examples after it use."""
+    """A YAML example is a valid recipe, the `recipe.yaml` that the examples after it use."""
     Path("recipe.yaml").write_text(example.parsed, encoding="utf-8")
+    load_recipe("recipe.yaml")
 
 
 def parse_commands(example: Example) -> None:
