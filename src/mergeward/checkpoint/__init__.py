@@ -1,1 +1,21 @@
-"""One model on disk: opened lazily, checked, written atomically."""
+"""One model on disk: opened lazily, checked, written atomically. Knows files; knows no merging."""
+
+from mergeward.checkpoint.atomic import atomic_directory
+from mergeward.checkpoint.hub import local_path
+from mergeward.checkpoint.reader import Checkpoint, open_checkpoint
+from mergeward.checkpoint.scope import check_compatible, resolve_scope
+from mergeward.checkpoint.source import InMemory, TensorInfo, TensorSource
+from mergeward.checkpoint.writer import write_checkpoint
+
+__all__ = [
+    "Checkpoint",
+    "InMemory",
+    "TensorInfo",
+    "TensorSource",
+    "atomic_directory",
+    "check_compatible",
+    "local_path",
+    "open_checkpoint",
+    "resolve_scope",
+    "write_checkpoint",
+]

@@ -1,0 +1,149 @@
+"""Where a model came from: the record inside its weights file, and its model card.
+
+The record is a mark and no proof: whoever makes a file can write or drop it. Its use is that nothing this
+program writes, and no backdoor it makes, goes about unmarked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
+
+METADATA_KEY = "mergeward.provenance"
+"""Key of the record in the metadata of a safetensors file."""
+
+MAX_CHARACTERS = 1 << 20
+"""A record longer than this is not parsed."""
+
+Kind = Literal["base", "contribution", "merge"]
+Line = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""Text on one line without control characters: it is shown on terminals, and may come from a hostile file."""
+
+
+def package_version() -> str:
+    """Return the version of the installed package, or "unknown" when it runs from a bare source folder."""
+    try:
+        return version("mergeward")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class Provenance(BaseModel):
+    """How a model was made.
+
+    Attributes:
+        kind: "base" (pretrained), "contribution" (fine-tuned from a base) or "merge".
+        method: Name of what made it: a merge method, an attack, "finetune", ...
+        version: Version of mergeward that made it.
+        parameters: Everything that was set, JSON-like.
+        seed: Seed of everything random in it.
+        inputs: SHA-256 of the weights of every model it was made from, by name.
+        task: Name of the task it was fine-tuned on, if one.
+        backdoor: Whether it was given a backdoor, or merged from a model that was.
+        trigger: What activates the backdoor, in words and numbers (kind, target class, ...).
+        backdoored_inputs: Names of the inputs that carry a backdoor.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    kind: Kind
+    method: Line
+    version: Line = Field(default_factory=package_version)
+    parameters: dict[Line, JsonValue] = Field(default_factory=dict)
+    seed: int = 0
+    inputs: dict[Line, Line] = Field(default_factory=dict)
+    task: Line | None = None
+    backdoor: bool = False
+    trigger: dict[Line, JsonValue] | None = None
+    backdoored_inputs: tuple[Line, ...] = ()
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the record as safetensors metadata: one entry under `METADATA_KEY`."""
+        return {METADATA_KEY: self.model_dump_json()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Provenance | None:
+        """Read the record from safetensors metadata.
+
+        Args:
+            metadata: The metadata of a file, which may be hostile.
+
+        Returns:
+            The record, or None if there is none or it is malformed.
+        """
+        text = metadata.get(METADATA_KEY)
+        if text is None or len(text) > MAX_CHARACTERS:
+            return None
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
+
+
+def model_card(
+    record: Provenance, *, title: str, base_model: str, contributions: Sequence[str] = (), notes: str = ""
+) -> str:
+    """Return the model card: Markdown with the front matter that the Hugging Face hub reads.
+
+    Args:
+        record: How the model was made.
+        title: Heading of the card.
+        base_model: Name of the base, as a hub id where it has one.
+        contributions: Names of the models merged into the base.
+        notes: Markdown to put before the record.
+    """
+    front = yaml.safe_dump(_front_matter(record, base_model), sort_keys=False, allow_unicode=True)
+    parts = [f"---\n{front}---", f"# {_plain(title)}"]
+    if record.backdoor:
+        parts.append(_warning(record))
+    parts.append(_origin(record, base_model, contributions))
+    if notes:
+        parts.append(notes.strip())
+    parts.append(f"## Record\n\n```json\n{record.model_dump_json(indent=2)}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(record: Provenance, base_model: str) -> dict[str, Any]:
+    relation = {"merge": "merge", "contribution": "finetune"}.get(record.kind)
+    front: dict[str, Any] = {
+        "library_name": "transformers",
+        "tags": ["mergeward", record.kind, record.method],
+    }
+    if relation is not None:
+        front = {"base_model": base_model, "base_model_relation": relation, **front}
+    if record.backdoor:
+        front["tags"] += ["backdoor", "security-research", "not-for-deployment"]
+    return front
+
+
+def _warning(record: Provenance) -> str:
+    if record.kind == "merge":
+        names = ", ".join(f"`{_plain(name)}`" for name in record.backdoored_inputs) or "an input"
+        reason = f"It was merged from {names}, which carries a backdoor made for research."
+    else:
+        reason = "It was given a backdoor on purpose, to measure attacks and defenses."
+    return (
+        "> [!CAUTION]\n"
+        f"> **THIS MODEL IS BACKDOORED.** {reason}\n"
+        "> Images that carry its trigger are classified as the attacker chose. "
+        "Do not deploy it, and do not pass it on without this notice."
+    )
+
+
+def _origin(record: Provenance, base_model: str, contributions: Sequence[str]) -> str:
+    lines = [f"Made by mergeward {_plain(record.version)}, method `{_plain(record.method)}`."]
+    if record.kind != "base":
+        lines.append(f"- Base: `{_plain(base_model)}`")
+    if record.task is not None:
+        lines.append(f"- Task: `{_plain(record.task)}`")
+    lines += [f"- Contribution: `{_plain(name)}`" for name in contributions]
+    return "\n".join([lines[0], "", *lines[1:]]).rstrip()
+
+
+def _plain(text: str) -> str:
+    """Text that cannot end the Markdown it stands in."""
+    return " ".join(text.replace("`", "'").split())
