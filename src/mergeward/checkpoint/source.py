@@ -63,6 +63,7 @@ class InMemory:
         config: The architecture's configuration.
 
     Example:
+        >>> import torch
         >>> InMemory({"w": torch.zeros(2, 3)}).tensors["w"].shape
         (2, 3)
     """

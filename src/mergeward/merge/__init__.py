@@ -2,6 +2,7 @@
 
 from mergeward.merge.method import MethodInfo, NoParameters, Parameters, Weighted
 from mergeward.merge.registry import METHODS, method, methods, validate_parameters
+from mergeward.merge.stream import merge_static
 
 __all__ = [
     "METHODS",
@@ -9,6 +10,7 @@ __all__ = [
     "NoParameters",
     "Parameters",
     "Weighted",
+    "merge_static",
     "method",
     "methods",
     "validate_parameters",

@@ -24,6 +24,7 @@ class MagnitudeSelector:
         rank: k, counted from 1, as in `torch.kthvalue`.
 
     Example:
+        >>> import torch
         >>> selector = MagnitudeSelector(rank=2)
         >>> values = torch.tensor([-3.0, 1.0, 2.0])
         >>> selector.count_upper(values)
