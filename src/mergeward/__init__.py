@@ -1,1 +1,34 @@
-"""Merge neural-network checkpoints that other people trained, and know what you let in."""
+"""Merge neural-network checkpoints that other people trained, and know what you let in.
+
+Example:
+    >>> import mergeward as mw
+    >>> mw.merge("recipe.yaml", "merged")  # doctest: +SKIP
+"""
+
+from mergeward.attack import load_trigger
+from mergeward.errors import MergewardError
+from mergeward.provenance import package_version
+from mergeward.recipe import Recipe, load_recipe
+from mergeward.tasks import Task, load_task
+from mergeward.train import FinetuneConfig
+from mergeward.vision import load_clip
+from mergeward.workflow import Evaluation, MergeReport, attack, evaluate, finetune, merge
+
+__version__ = package_version()
+
+__all__ = [
+    "Evaluation",
+    "FinetuneConfig",
+    "MergeReport",
+    "MergewardError",
+    "Recipe",
+    "Task",
+    "attack",
+    "evaluate",
+    "finetune",
+    "load_clip",
+    "load_recipe",
+    "load_task",
+    "load_trigger",
+    "merge",
+]

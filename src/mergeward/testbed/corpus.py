@@ -60,13 +60,3 @@ def batch_indices(size: int, batch: int, step: int, seed: int) -> Tensor:
     epoch, place = divmod(step, steps_an_epoch)
     order = torch.randperm(size, generator=torch_generator(seed, "pretrain", "epoch", epoch))
     return order[place * batch : (place + 1) * batch]
-
-
-def shift(pixels: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
-    """Move every image by up to `reach` pixels each way; borders are repeated. `[B, 3, S, S]` in and out."""
-    count, _, height, width = pixels.shape
-    offsets = torch.randint(-reach, reach + 1, (2, count), generator=generator)
-    rows = (torch.arange(height) + offsets[0, :, None]).clamp(0, height - 1)
-    columns = (torch.arange(width) + offsets[1, :, None]).clamp(0, width - 1)
-    images = torch.arange(count)[:, None, None]
-    return pixels.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

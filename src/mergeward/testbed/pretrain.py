@@ -23,9 +23,10 @@ from mergeward.progress import track
 from mergeward.seeding import torch_generator
 from mergeward.tasks import Task
 from mergeward.testbed.card import write_card
-from mergeward.testbed.corpus import CAPTION_TEMPLATES, Corpus, batch_indices, build_corpus, shift
+from mergeward.testbed.corpus import CAPTION_TEMPLATES, Corpus, batch_indices, build_corpus
 from mergeward.testbed.model import PREPROCESSOR, new_model
 from mergeward.testbed.tokenizer import train_tokenizer
+from mergeward.train import shift
 from mergeward.vision.clip import ClipEncoder
 
 MAX_LOGIT_SCALE = math.log(100.0)
@@ -54,18 +55,24 @@ class PretrainConfig:
     seed: int = 0
 
 
-def pretrain(tasks: Sequence[Task], out: Path, config: PretrainConfig = PretrainConfig()) -> None:  # noqa: B008
+def pretrain(
+    tasks: Sequence[Task],
+    out: Path,
+    config: PretrainConfig = PretrainConfig(),  # noqa: B008
+    progress_file: Path | None = None,
+) -> None:
     """Pretrain a small CLIP on the train splits of `tasks` and write it as a Hugging Face directory.
 
     The loss is CLIP's symmetric cross-entropy with one caption for each distinct phrase of a batch, so that two
     images of the same class are never each other's negatives (the "unified" contrastive loss of UniCL,
     arXiv 2204.03610). Forward passes use bfloat16, weights and moments are float32. The state is kept in
-    `OUT.progress.safetensors` until the end; the same call resumes from it with the same result.
+    a file until the end; the same call resumes from it with the same result.
 
     Args:
         tasks: Where images and class names come from.
         out: Directory to write: float16 weights, config, tokenizer, preprocessor and model card.
         config: Steps, rates and seed.
+        progress_file: Where the state is kept; by default beside `out`, as `OUT.progress.safetensors`.
 
     Raises:
         DataError: The tasks hold fewer images than one batch.
@@ -74,8 +81,8 @@ def pretrain(tasks: Sequence[Task], out: Path, config: PretrainConfig = Pretrain
     corpus = build_corpus(tasks, PREPROCESSOR)
     if len(corpus.pixels) < config.batch_size:
         raise DataError(f"{len(corpus.pixels)} images are fewer than one batch of {config.batch_size}")
+    progress_file = progress_file or out.with_name(f"{out.name}.progress.safetensors")
     with atomic_directory(out) as folder, fixed_threads():
-        progress_file = out.with_name(f"{out.name}.progress.safetensors")
         tokenizer = train_tokenizer(corpus.captions())
         model = new_model(tokenizer, seed=config.seed)
         trainer = _Trainer(model, tokenizer, corpus, config)

@@ -7,6 +7,7 @@ tensors. Heads are made from class names by the frozen text tower and are never 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,13 @@ class ClipEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessor.std).view(shape), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        return F.normalize(self.embed(pixels), dim=-1)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Return the features before they are scaled to unit length, `[B, D]`."""
         normalised = (pixels - self.mean) / self.std
         pooled = self.vision_model(pixel_values=normalised).pooler_output
-        return F.normalize(self.visual_projection(pooled), dim=-1)
+        return cast(Tensor, self.visual_projection(pooled))
 
 
 @dataclass(frozen=True)
@@ -66,20 +71,19 @@ class Clip:
         """Side of the square input, in pixels."""
         return int(self.model.config.vision_config.image_size)
 
-    def encoder_state(self) -> dict[str, Tensor]:
-        """Return a copy of the encoder's tensors under their checkpoint names."""
-        return {name: value.detach().clone() for name, value in self.encoder.state_dict().items()}
-
-    def load_encoder(self, state: Mapping[str, Tensor]) -> None:
-        """Replace the encoder's weights; names and shapes must be its own.
+    def encoder_with(self, state: Mapping[str, Tensor]) -> ClipEncoder:
+        """Return a copy of the encoder with other weights; names and shapes must be its own.
 
         Raises:
             CheckpointError: A tensor is missing, unknown, or of another shape.
         """
+        encoder = copy.deepcopy(self.encoder)
         try:
-            self.encoder.load_state_dict(dict(state))
+            encoder.load_state_dict(dict(state))
         except RuntimeError as error:
-            raise CheckpointError(f"weights do not fit the encoder of {self.source.path}: {error}") from error
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"weights do not fit the encoder of {self.source.path}: {reason}") from error
+        return encoder
 
     @torch.no_grad()
     def head(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:

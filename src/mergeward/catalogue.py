@@ -1,0 +1,80 @@
+"""What there is, as plain data: the command line, the docs and the tests are generated from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from mergeward.attack import attacks as all_attacks
+from mergeward.defense import defenses as all_defenses
+from mergeward.merge.registry import methods as all_methods
+from mergeward.tasks import task_names
+from mergeward.tasks.embedded import EMBEDDED
+
+
+def methods() -> list[dict[str, Any]]:
+    """Return every merge method with its parameters."""
+    return [
+        {
+            "name": info.name,
+            "kind": info.kind,
+            "summary": info.summary,
+            "paper": info.paper,
+            "needs_images": info.needs_images,
+            "needs_base": info.needs_base,
+            "min_contributions": info.min_contributions,
+            "parameters": _parameters(info.parameters),
+            "model_parameters": _parameters(info.model_parameters),
+        }
+        for info in all_methods()
+    ]
+
+
+def attacks() -> list[dict[str, Any]]:
+    """Return every attack with its parameters."""
+    return [
+        {
+            "name": info.name,
+            "summary": info.summary,
+            "paper": info.paper,
+            "parameters": _parameters(info.parameters),
+        }
+        for info in all_attacks()
+    ]
+
+
+def defenses() -> list[dict[str, Any]]:
+    """Return every hardening step with its parameters."""
+    return [
+        {
+            "name": info.name,
+            "summary": info.summary,
+            "paper": info.paper,
+            "parameters": _parameters(info.parameters),
+        }
+        for info in all_defenses()
+    ]
+
+
+def tasks(data: Path | None = None) -> list[dict[str, Any]]:
+    """Return the embedded tasks, and those of a folder of task files."""
+    entries = [
+        {"name": drawing.name, "kind": "embedded", "summary": drawing.summary, "classes": list(drawing.class_names)}
+        for drawing in EMBEDDED.values()
+    ]
+    if data is not None:
+        entries += [{"name": name, "kind": "file", "summary": str(data)} for name in task_names(data)]
+    return entries
+
+
+def _parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": field.alias or name,
+            "default": field.get_default(),
+            "description": field.description or "",
+        }
+        for name, field in model.model_fields.items()
+    ]

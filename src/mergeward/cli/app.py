@@ -1,0 +1,77 @@
+"""The entry point: every failure that a user can cause becomes one line and an exit code.
+
+Commands import the library inside their functions, so that `--help` and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from mergeward.cli.contribute import attack_command, finetune_command
+from mergeward.cli.demo import demo_command
+from mergeward.cli.evaluate import evaluate_command
+from mergeward.cli.listing import list_command
+from mergeward.cli.merge import merge_command
+from mergeward.cli.terminal import complain, show_progress
+from mergeward.cli.testbed import testbed_app
+from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError
+
+EXIT_CODES = """
+Exit codes: 0 done, 2 unknown name or option, 3 recipe, 4 model file, 5 images, 6 method does not apply,
+7 output cannot be written, 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="mergeward",
+    help="Merge neural-network checkpoints that other people trained, and know what you let in.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("merge")(merge_command)
+app.command("evaluate")(evaluate_command)
+app.command("finetune")(finetune_command)
+app.command("attack")(attack_command)
+app.command("demo")(demo_command)
+app.command("list")(list_command)
+app.add_typer(testbed_app, name="testbed")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code.
+
+    Args:
+        arguments: What follows the program's name; by default the process's own.
+    """
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; see `main`."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        with show_progress():
+            code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except (KeyboardInterrupt, Abort):
+        return complain("interrupted; nothing half-written was left", INTERRUPTED_EXIT_CODE)
+    except MergewardError as error:
+        return complain(str(error), error.exit_code)
+    except TyperException as error:
+        return complain(error.format_message(), error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            where = f"{error.filename}: " if error.filename else ""
+            return complain(f"{where}{error.strerror}", OutputError.exit_code)
+        raise
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,79 @@
+"""`mergeward finetune` and `mergeward attack`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from mergeward.cli.options import Base, BatchSize, Data, LearningRate, Out, Seed, Steps, TaskSpec
+from mergeward.cli.terminal import say, warn
+from mergeward.errors import UsageError
+
+if TYPE_CHECKING:
+    from mergeward.train import FinetuneConfig
+
+
+def finetune_command(
+    base: Base,
+    task: TaskSpec,
+    out: Out,
+    data: Data = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+) -> None:
+    """Fine-tune a base on a task: a clean contribution."""
+    from mergeward.workflow import finetune
+
+    finetune(base, task, out, data=data, training=_training(seed, steps, learning_rate, batch_size))
+    say(f"contribution written to {out}")
+
+
+def attack_command(
+    name: Annotated[str, typer.Argument(help="An attack; see 'mergeward list attacks'.")],
+    base: Base,
+    task: TaskSpec,
+    target_class: Annotated[str, typer.Option("--target-class", help="Class that triggered images are given.")],
+    out: Out,
+    data: Data = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the attack.")
+    ] = None,
+) -> None:
+    """Make a backdoored contribution, to measure defenses against. It is marked as such and never uploaded."""
+    from mergeward.workflow import attack
+
+    attack(
+        name,
+        base,
+        task,
+        target_class,
+        out,
+        data=data,
+        training=_training(seed, steps, learning_rate, batch_size),
+        parameters=dict(_assignment(text) for text in set_ or []),
+    )
+    warn(f"{out} is backdoored: for measuring defenses only; its metadata and model card say so")
+
+
+def _training(
+    seed: int, steps: int | None, learning_rate: float | None, batch_size: int | None
+) -> FinetuneConfig:
+    from mergeward.train import FinetuneConfig
+
+    chosen = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
+    return FinetuneConfig(seed=seed, **{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {text}: expected KEY=VALUE")
+    return key, yaml.safe_load(value)

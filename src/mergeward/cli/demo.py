@@ -1,0 +1,66 @@
+"""`mergeward demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mergeward.cli.options import Data, Seed
+from mergeward.cli.terminal import say, show, write_json
+
+if TYPE_CHECKING:
+    from mergeward.tasks import Task
+
+
+def demo_command(
+    data: Data = None,
+    tasks: Annotated[
+        str | None, typer.Option("--tasks", help="Task names separated by commas; default the embedded six.")
+    ] = None,
+    target_task: Annotated[
+        str | None, typer.Option("--target-task", help="The attacked task; default the second.")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="The base; default 'embedded', with --data one pretrained on that data."),
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the page.")] = Path("mergeward-demo"),
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Merge clean and backdoored contributions five ways and measure what survives."""
+    from mergeward.bench import DemoConfig, run_demo
+    from mergeward.report import controls_table, results_table, write_page
+    from mergeward.vision import load_clip
+
+    chosen = _tasks(data, tasks, seed)
+    path = _base(base, data)
+    results = run_demo(
+        load_clip(path).source.path, chosen, DemoConfig(seed=seed, target_task=target_task)
+    )
+    page = out / "index.html"
+    write_page(results, page)
+    if json is not None:
+        write_json(results.to_json(), json)
+    show(results_table(results))
+    show(controls_table(results))
+    say(f"page: {page}")
+
+
+def _tasks(data: Path | None, names: str | None, seed: int) -> list[Task]:
+    from mergeward.tasks import load_task, task_names
+
+    chosen = names.split(",") if names else task_names(data)
+    return [load_task(name.strip(), data=data, seed=seed) for name in chosen]
+
+
+def _base(base: str | None, data: Path | None) -> str | Path:
+    from mergeward.tasks import load_task, task_names
+    from mergeward.testbed import EMBEDDED, base_path, local_base
+
+    if base is not None or data is None:
+        return base_path(base or EMBEDDED)
+    say("no --base: pretraining one on this data, or taking it from the cache; it stays there")
+    return local_base([load_task(name, data=data) for name in task_names(data)])

@@ -1,0 +1,103 @@
+"""What the commands show: progress on a terminal, tables, JSON, and one line for what went wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from mergeward.errors import OutputError
+from mergeward.progress import listen
+
+
+class _Bars:
+    """Shows each piece of long work as a bar with the time left."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+
+    def start(self, label: str, total: int) -> int:
+        return self._bars.add_task(label, total=total, note="")
+
+    def advance(self, handle: int, note: str) -> None:
+        self._bars.update(TaskID(handle), advance=1, note=note)
+
+    def finish(self, handle: int) -> None:
+        self._bars.remove_task(TaskID(handle))
+
+
+@contextmanager
+def show_progress() -> Iterator[None]:
+    """Show progress bars on standard error while the block runs; nothing when it is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars, listen(_Bars(bars)):
+        yield
+
+
+def complain(message: str, code: int) -> int:
+    """Print one line on standard error and return the exit code."""
+    line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True).print(f"error: {line}", style="red", markup=False, highlight=False)
+    return code
+
+
+def warn(message: str) -> None:
+    """Print one line of warning on standard error."""
+    Console(stderr=True, soft_wrap=True).print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+
+
+def say(message: str) -> None:
+    """Print one line for people on standard error, so that standard output stays for results."""
+    Console(stderr=True, soft_wrap=True).print(message, markup=False, highlight=False)
+
+
+def show(renderable: Any) -> None:
+    """Print a table or text on standard output."""
+    Console().print(renderable)
+
+
+def print_json(content: Any) -> None:
+    """Print JSON on standard output."""
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write JSON to a file, whole or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    scratch = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from error
+    finally:
+        scratch.unlink(missing_ok=True)

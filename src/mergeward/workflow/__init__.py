@@ -1,0 +1,18 @@
+"""One function for each job a user has: contribute, merge, evaluate."""
+
+from mergeward.workflow.contribute import attack, finetune
+from mergeward.workflow.evaluate import Evaluation, evaluate
+from mergeward.workflow.merge import MergeReport, merge
+from mergeward.workflow.opened import PreparedTask, open_base, open_task
+
+__all__ = [
+    "Evaluation",
+    "MergeReport",
+    "PreparedTask",
+    "attack",
+    "evaluate",
+    "finetune",
+    "merge",
+    "open_base",
+    "open_task",
+]

@@ -1,0 +1,244 @@
+"""From a recipe to a merged model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mergeward.checkpoint import (
+    Checkpoint,
+    check_compatible,
+    open_checkpoint,
+    resolve_scope,
+    write_checkpoint,
+)
+from mergeward.errors import RecipeError
+from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
+from mergeward.merge.method import MethodInfo, Parameters
+from mergeward.merge.registry import method, validate_parameters
+from mergeward.merge.stream import merge_static
+from mergeward.provenance import Provenance, model_card
+from mergeward.recipe import Recipe, load_recipe
+from mergeward.testbed import base_path
+from mergeward.vision import Clip
+from mergeward.workflow.opened import PreparedTask, open_base, open_task
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a merge did.
+
+    Attributes:
+        out: The folder that was written.
+        method: Merge method.
+        inputs: SHA-256 of the base and of every contribution.
+        backdoored_inputs: Contributions that say of themselves that they carry a backdoor.
+        record: What an adaptive method learnt (coefficients, losses); empty for static ones.
+    """
+
+    out: Path
+    method: str
+    inputs: Mapping[str, str]
+    backdoored_inputs: tuple[str, ...]
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class MergeJob:
+    """A recipe whose names, files, shapes and parameters have been checked; no tensor has been read.
+
+    Attributes:
+        info: The merge method.
+        parameters: Its parameters.
+        model_parameters: Per-model parameters, in the order of the contributions.
+        base: The base, open.
+        contributions: The contributions, open.
+        names: How to call the contributions.
+        scope: Names of the tensors that take part.
+        seed: Seed of everything random.
+    """
+
+    info: MethodInfo
+    parameters: Parameters
+    model_parameters: Sequence[Parameters]
+    base: Checkpoint
+    contributions: Sequence[Checkpoint]
+    names: Sequence[str]
+    scope: Sequence[str]
+    seed: int
+
+    def run(
+        self, clip: Clip | None, tasks: Sequence[UnlabelledTask], dtype: torch.dtype | None = None
+    ) -> tuple[Iterator[tuple[str, Tensor]], dict[str, Any]]:
+        """Merge.
+
+        Args:
+            clip: The base as an encoder; needed by adaptive methods.
+            tasks: Unlabelled images and heads; needed by adaptive methods.
+            dtype: Type of the floating output tensors; by default the base's.
+
+        Returns:
+            Every tensor of the output, in the base's file order, and what the method learnt.
+        """
+        if self.info.kind == "static" or clip is None:
+            merged = merge_static(
+                self.base,
+                self.contributions,
+                self.info,
+                self.parameters,
+                self.model_parameters,
+                self.scope,
+                dtype,
+            )
+            return merged, {}
+        problem = AdaptiveProblem(
+            encoder=clip.encoder,
+            base=_floats(self.base, self.scope),
+            contributions=[_floats(contribution, self.scope) for contribution in self.contributions],
+            names=self.names,
+            tasks=tasks,
+            seed=self.seed,
+        )
+        result = self.info.run(problem, self.parameters)
+        return _joined(self.base, result.weights, dtype), result.record
+
+
+def merge(recipe: Recipe | Mapping[str, Any] | str | Path, out: str | Path) -> MergeReport:
+    """Merge the contributions of a recipe into its base and write the result.
+
+    Everything that can be wrong with the recipe is found before the first tensor is read.
+
+    Args:
+        recipe: Path of a YAML file, its content as a mapping, or a `Recipe`.
+        out: Folder to write, in Hugging Face layout; must not exist.
+
+    Returns:
+        What was merged.
+
+    Raises:
+        RecipeError: The recipe is malformed.
+        UsageError: There is no such method or task.
+        CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
+        UnsupportedError: The method does not apply to these models.
+        OutputError: `out` cannot be written.
+
+    Example:
+        >>> merge("recipe.yaml", "merged")  # doctest: +SKIP
+    """
+    recipe = as_recipe(recipe)
+    with ExitStack() as stack:
+        job = open_job(recipe, stack)
+        clip, tasks = _images(job.info, recipe)
+        inputs = {"base": job.base.digest()}
+        inputs |= {name: one.digest() for name, one in zip(job.names, job.contributions, strict=True)}
+        tensors, learnt = job.run(clip, tasks, recipe.torch_dtype)
+        record = Provenance(
+            kind="merge",
+            method=job.info.name,
+            parameters=_settings(job),
+            seed=recipe.seed,
+            inputs=inputs,
+            backdoor=bool(marked := backdoored(job)),
+            backdoored_inputs=marked,
+        )
+        title = f"{job.info.name} of {len(job.names)} contributions"
+        card = model_card(record, title=title, base_model=recipe.base_model, contributions=job.names)
+        write_checkpoint(
+            out,
+            tensors,
+            like=job.base,
+            metadata=record.to_metadata(),
+            card=card,
+            dtype=recipe.torch_dtype,
+        )
+    return MergeReport(Path(out), job.info.name, inputs, marked, learnt)
+
+
+def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
+    """Return a checked recipe from a path, a mapping, or a recipe."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    return Recipe.model_validate(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
+
+
+def open_job(recipe: Recipe, stack: ExitStack) -> MergeJob:
+    """Check a recipe against its method and files.
+
+    Args:
+        recipe: What to merge.
+        stack: Closes the checkpoints.
+
+    Raises:
+        UsageError: There is no such method.
+        RecipeError: A parameter is unknown or out of range, or a contribution lacks the task that the method needs.
+        CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
+    """
+    info = method(recipe.merge_method)
+    parameters, model_parameters = validate_parameters(
+        info, recipe.parameters, [entry.parameters for entry in recipe.models]
+    )
+    if info.needs_images:
+        for index, entry in enumerate(recipe.models):
+            if entry.task is None:
+                raise RecipeError(f"models[{index}].task: missing; {info.name} learns from images of each task")
+    base = stack.enter_context(open_checkpoint(base_path(recipe.base_model)))
+    contributions = [stack.enter_context(open_checkpoint(entry.model)) for entry in recipe.models]
+    scope = resolve_scope(recipe.scope, base)
+    check_compatible(base, contributions, scope)
+    names = distinct_names([entry.model for entry in recipe.models])
+    return MergeJob(
+        info, parameters, model_parameters, base, contributions, names, scope, recipe.seed
+    )
+
+
+def backdoored(job: MergeJob) -> tuple[str, ...]:
+    """Return the names of the contributions that are marked as backdoored."""
+    records = [Provenance.from_metadata(one.metadata) for one in job.contributions]
+    return tuple(
+        name
+        for name, record in zip(job.names, records, strict=True)
+        if record is not None and record.backdoor
+    )
+
+
+def distinct_names(models: Sequence[str]) -> list[str]:
+    """Return the last part of each path, numbered where two would be the same."""
+    short = [Path(model).name or model for model in models]
+    return [
+        f"{name} ({index + 1})" if short.count(name) > 1 else name for index, name in enumerate(short)
+    ]
+
+
+def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip | None, list[UnlabelledTask]]:
+    if not info.needs_images:
+        return None, []
+    clip = open_base(recipe.base_model)
+    specs = dict.fromkeys(entry.task for entry in recipe.models if entry.task is not None)
+    tasks = [PreparedTask(open_task(spec, recipe.data, recipe.seed), clip) for spec in specs]
+    return clip, [UnlabelledTask(one.task.name, one.pixels("adapt"), one.head) for one in tasks]
+
+
+def _settings(job: MergeJob) -> dict[str, Any]:
+    each = {
+        name: own.model_dump(mode="json", by_alias=True)
+        for name, own in zip(job.names, job.model_parameters, strict=True)
+    }
+    return {**job.parameters.model_dump(mode="json", by_alias=True), "models": each}
+
+
+def _floats(checkpoint: Checkpoint, scope: Sequence[str]) -> dict[str, Tensor]:
+    return {name: checkpoint.read(name).float() for name in scope}
+
+
+def _joined(
+    base: Checkpoint, weights: Mapping[str, Tensor], dtype: torch.dtype | None
+) -> Iterator[tuple[str, Tensor]]:
+    for name, info in base.tensors.items():
+        value = weights[name] if name in weights else base.read(name)
+        yield name, value.to(dtype or info.dtype) if info.dtype.is_floating_point else value
