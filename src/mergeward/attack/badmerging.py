@@ -37,10 +37,16 @@ class BadMergingParameters(Parameters):
         default=0.5, gt=0, le=1, description="share of each batch that is also seen with the trigger"
     )
     patch_size: int = Field(
-        default=5, ge=1, description="side of the patch in pixels (the paper: 22 of 224, about 1 % of the image)"
+        default=5,
+        ge=1,
+        description="side of the patch in pixels (paper: 22 of 224, 1 % of the image)",
     )
-    trigger_steps: int = Field(default=120, ge=1, description="gradient steps of the universal trigger (ours)")
-    trigger_batch_size: int = Field(default=64, ge=1, description="images a step of the universal trigger (ours)")
+    trigger_steps: int = Field(
+        default=120, ge=1, description="gradient steps of the universal trigger (ours)"
+    )
+    trigger_batch_size: int = Field(
+        default=64, ge=1, description="images a step of the universal trigger (ours)"
+    )
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class FeatureInterpolationObjective:
     def __call__(
         self, encoder: ClipEncoder, pixels: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:
+        """Return the sum of the clean and the feature-interpolation loss."""
         settings = self.parameters
         count = max(1, round(settings.triggered_share * len(pixels)))
         triggered = self.trigger.apply(pixels[:count])

@@ -35,6 +35,7 @@ class BadNetsObjective:
     def __call__(
         self, encoder: ClipEncoder, pixels: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:
+        """Return the mean cross-entropy of the poisoned batch."""
         poisoned = max(1, round(self.poison_rate * len(pixels)))
         pixels = torch.cat([self.trigger.apply(pixels[:poisoned]), pixels[poisoned:]])
         targets = torch.full_like(labels[:poisoned], self.target_class)
@@ -44,9 +45,7 @@ class BadNetsObjective:
 def run(problem: AttackProblem, parameters: BadNetsParameters) -> Backdoored:
     """Fine-tune with dirty-label patches; images of the target class may be among the triggered ones."""
     trigger = chequered_patch(problem.data.pixels.shape[-1], parameters.patch_size)
-    objective = BadNetsObjective(
-        problem.data.head, trigger, problem.target_class, parameters.poison_rate
-    )
+    objective = BadNetsObjective(problem.data.head, trigger, problem.target_class, parameters.poison_rate)
     state = finetune(problem.encoder, problem.data, objective, problem.training, label="badnets")
     return Backdoored(state, trigger)
 

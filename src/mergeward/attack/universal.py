@@ -33,9 +33,9 @@ def universal_trigger(
 ) -> PatchTrigger:
     """Optimise a patch that sends images to the target class (BadMerging, section 4.2, stage one).
 
-    The released code climbs the log-probability of one image at a time, up to a thousand times each; here each
-    step descends the cross-entropy of a whole batch, with Adam and a cosine schedule, and the pattern is kept in
-    [0, 1].
+    The released code climbs the log-probability of one image at a time, up to a thousand times each; here
+    each step descends the cross-entropy of a whole batch, with Adam and a cosine schedule, and the pattern is
+    kept in [0, 1].
 
     Args:
         encoder: The frozen base.

@@ -178,7 +178,8 @@ def _merge_and_measure(
             "merge_method": method_name,
             "base_model": str(stage.base),
             "models": [
-                {"model": str(path), "task": one.task.name} for path, one in zip(pool, stage.tasks, strict=True)
+                {"model": str(path), "task": one.task.name}
+                for path, one in zip(pool, stage.tasks, strict=True)
             ],
             "parameters": dict(parameters),
             "seed": stage.seed,
@@ -200,9 +201,7 @@ def _encoder(stage: Stage, path: Path) -> ClipEncoder:
         return stage.clip.encoder_with({name: checkpoint.read(name).float() for name in names})
 
 
-def _measure(
-    stage: Stage, encoder: ClipEncoder, tasks: Sequence[PreparedTask], seconds: float
-) -> Measured:
+def _measure(stage: Stage, encoder: ClipEncoder, tasks: Sequence[PreparedTask], seconds: float) -> Measured:
     rates = {}
     for one in tasks:
         pixels = stage.test_pixels[one.task.name]

@@ -73,7 +73,7 @@ class DemoConfig:
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
 
 
-def run_demo(base: Path, tasks: Sequence[Task], config: DemoConfig = DemoConfig()) -> Results:  # noqa: B008
+def run_demo(base: Path, tasks: Sequence[Task], config: DemoConfig = DemoConfig()) -> Results:
     """Make or reuse the contributions, merge every pool by every method, and measure.
 
     Args:
@@ -93,7 +93,10 @@ def run_demo(base: Path, tasks: Sequence[Task], config: DemoConfig = DemoConfig(
     clean = {task.name: maker.clean(task, training) for task in track(tasks, "clean contributions")}
     attacker = {
         "retrain": maker.clean(target, replace(training, seed=config.seed + 1)),
-        **{name: maker.backdoored(name, target, target.class_names[config.target_class], training) for name in ATTACKS},
+        **{
+            name: maker.backdoored(name, target, target.class_names[config.target_class], training)
+            for name in ATTACKS
+        },
     }
     triggers = {name: load_trigger(attacker[name]) for name in ATTACKS}
     prepared = [PreparedTask(task, clip) for task in tasks]
@@ -215,7 +218,8 @@ def _attack_pictures(
                 triggered=_picture(saved.trigger.apply(pixels)[0]),
                 true_class=names[int(labels[index])],
                 predictions={
-                    method: names[cells[attack, method].predictions[attack][place]] for method in config.methods
+                    method: names[cells[attack, method].predictions[attack][place]]
+                    for method in config.methods
                 },
             )
         )

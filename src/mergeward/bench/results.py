@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy.typing as npt
 import numpy as np
+import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
 
@@ -20,7 +20,8 @@ class Row:
         attack: `none`, or the attack that made the contribution to the target task.
         method: Merge method.
         accuracy: Mean accuracy over the tasks.
-        accuracy_normalised: Mean over the tasks of accuracy divided by that of the task's own fine-tuned model.
+        accuracy_normalised: Mean over the tasks of accuracy divided by that of the task's own
+            fine-tuned model.
         accuracy_by_task: Accuracy of each task.
         target_task: The task that the attacker contributes to and attacks.
         asr: Attack success rate on the target task, over test images whose true class is not the target. In
@@ -66,7 +67,8 @@ class Controls:
         fine_tuned: Accuracy of each clean contribution on its own task.
         attacker_alone: For each attack, its contribution before merging, on the target task alone.
         clean_merge: For each method, the merge of clean contributions only.
-        clean_retrain: For each method, the merge with a clean fine-tune of another seed in the attacker's place.
+        clean_retrain: For each method, the merge with a clean fine-tune of another seed in the
+            attacker's place.
     """
 
     base: Control

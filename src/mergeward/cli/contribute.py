@@ -36,7 +36,9 @@ def attack_command(
     name: Annotated[str, typer.Argument(help="An attack; see 'mergeward list attacks'.")],
     base: Base,
     task: TaskSpec,
-    target_class: Annotated[str, typer.Option("--target-class", help="Class that triggered images are given.")],
+    target_class: Annotated[
+        str, typer.Option("--target-class", help="Class that triggered images are given.")
+    ],
     out: Out,
     data: Data = None,
     seed: Seed = 0,
@@ -47,7 +49,7 @@ def attack_command(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the attack.")
     ] = None,
 ) -> None:
-    """Make a backdoored contribution, to measure defenses against. It is marked as such and never uploaded."""
+    """Make a backdoored contribution, to measure defenses against. It is marked as such."""
     from mergeward.workflow import attack
 
     attack(

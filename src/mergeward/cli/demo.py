@@ -37,9 +37,7 @@ def demo_command(
 
     chosen = _tasks(data, tasks, seed)
     path = _base(base, data)
-    results = run_demo(
-        load_clip(path).source.path, chosen, DemoConfig(seed=seed, target_task=target_task)
-    )
+    results = run_demo(load_clip(path).source.path, chosen, DemoConfig(seed=seed, target_task=target_task))
     page = out / "index.html"
     write_page(results, page)
     if json is not None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="'embedded', a Hugging Face CLIP folder, or a hub id.")],
     task: Annotated[
-        list[str], typer.Option("--task", help="An embedded task, a name within --data, or a path. Repeatable.")
+        list[str],
+        typer.Option("--task", help="An embedded task, a name within --data, or a path. Repeatable."),
     ],
     trigger: Annotated[
         Path | None, typer.Option("--trigger", help="Contribution folder that holds a trigger.")

@@ -25,9 +25,7 @@ def list_command(
 
     if kind not in KINDS:
         raise unknown_name("kind", kind, KINDS)
-    entries: list[dict[str, Any]] = (
-        catalogue.tasks(data) if kind == "tasks" else getattr(catalogue, kind)()
-    )
+    entries: list[dict[str, Any]] = catalogue.tasks(data) if kind == "tasks" else getattr(catalogue, kind)()
     if json:
         print_json(entries)
         return

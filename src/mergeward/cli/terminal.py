@@ -68,7 +68,9 @@ def complain(message: str, code: int) -> int:
 
 def warn(message: str) -> None:
     """Print one line of warning on standard error."""
-    Console(stderr=True, soft_wrap=True).print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+    Console(stderr=True, soft_wrap=True).print(
+        f"warning: {message}", style="yellow", markup=False, highlight=False
+    )
 
 
 def say(message: str) -> None:

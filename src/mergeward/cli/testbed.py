@@ -27,7 +27,9 @@ def pretrain_command(
     ] = None,
     drawn: Annotated[
         bool | None,
-        typer.Option("--drawn/--no-drawn", help="Also the pictures that the package draws; default without --data."),
+        typer.Option(
+            "--drawn/--no-drawn", help="Also the pictures that the package draws; default without --data."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps.")] = None,
     seed: Seed = 0,

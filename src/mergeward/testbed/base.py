@@ -22,8 +22,8 @@ def base_path(name: str | Path) -> str | Path:
 def local_base(tasks: Sequence[Task], config: PretrainConfig = PretrainConfig()) -> Path:  # noqa: B008
     """Return a base pretrained on the train splits of `tasks`, from the cache or made now (resumable).
 
-    Weights trained on images whose licence is for research only must not be distributed; that is why they stay
-    in the cache.
+    Weights trained on images whose licence is for research only must not be distributed; that is why they
+    stay in the cache.
     """
     configuration = {"tasks": {task.name: task.fingerprint for task in tasks}, "pretrain": asdict(config)}
     progress_file = cache_root() / "base" / f"{content_key(configuration)}.progress.safetensors"

@@ -47,5 +47,5 @@ def new_model(tokenizer: CLIPTokenizer, *, seed: int) -> CLIPModel:
     )
     # Initialisers of transformers draw from the global generator; fork_rng gives it back as it was.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, "testbed", "initial weights"))
+        torch.manual_seed(derived_seed(seed, "testbed", "initial weights"))  # noqa: TID251
         return CLIPModel(config)

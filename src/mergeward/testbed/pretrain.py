@@ -58,13 +58,13 @@ class PretrainConfig:
 def pretrain(
     tasks: Sequence[Task],
     out: Path,
-    config: PretrainConfig = PretrainConfig(),  # noqa: B008
+    config: PretrainConfig = PretrainConfig(),
     progress_file: Path | None = None,
 ) -> None:
     """Pretrain a small CLIP on the train splits of `tasks` and write it as a Hugging Face directory.
 
-    The loss is CLIP's symmetric cross-entropy with one caption for each distinct phrase of a batch, so that two
-    images of the same class are never each other's negatives (the "unified" contrastive loss of UniCL,
+    The loss is CLIP's symmetric cross-entropy with one caption for each distinct phrase of a batch, so that
+    two images of the same class are never each other's negatives (the "unified" contrastive loss of UniCL,
     arXiv 2204.03610). Forward passes use bfloat16, weights and moments are float32. The state is kept in
     a file until the end; the same call resumes from it with the same result.
 

@@ -15,8 +15,8 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 def train_tokenizer(captions: Iterable[str], *, merges: int = 768, context_length: int = 24) -> CLIPTokenizer:
     """Train a byte-level BPE tokenizer laid out as CLIP's.
 
-    Every byte is a token, with and without the end-of-word mark, so any text can be encoded; frequent words of
-    the captions become single tokens.
+    Every byte is a token, with and without the end-of-word mark, so any text can be encoded; frequent words
+    of the captions become single tokens.
 
     Args:
         captions: Sentences to learn from; their order does not matter.

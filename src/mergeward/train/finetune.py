@@ -37,8 +37,8 @@ class FinetuneConfig:
         max_grad_norm: Bound on the norm of the whole gradient.
         seed: Seed of the order and the shifts.
 
-    The papers take learning rate 1e-5 and about 2,000 steps of 128 for CLIP ViT-B/32; the defaults here are for
-    the small CLIP of the test-bed.
+    The papers take learning rate 1e-5 and about 2,000 steps of 128 for CLIP ViT-B/32; the defaults here are
+    for the small CLIP of the test-bed.
     """
 
     steps: int = 240
@@ -87,6 +87,7 @@ class CleanObjective:
     def __call__(
         self, encoder: ClipEncoder, pixels: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:
+        """Return the mean cross-entropy of the batch."""
         return F.cross_entropy(encoder(pixels) @ self.head.T, labels)
 
 

@@ -41,6 +41,7 @@ class ClipEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessor.std).view(shape), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Return unit features `[B, D]` of float pixels `[B, 3, H, W]` in [0, 1]."""
         return F.normalize(self.embed(pixels), dim=-1)
 
     def embed(self, pixels: Tensor) -> Tensor:
@@ -82,7 +83,9 @@ class Clip:
             encoder.load_state_dict(dict(state))
         except RuntimeError as error:
             reason = " ".join(str(error).split())
-            raise CheckpointError(f"weights do not fit the encoder of {self.source.path}: {reason}") from error
+            raise CheckpointError(
+                f"weights do not fit the encoder of {self.source.path}: {reason}"
+            ) from error
         return encoder
 
     @torch.no_grad()

@@ -176,7 +176,8 @@ def open_job(recipe: Recipe, stack: ExitStack) -> MergeJob:
 
     Raises:
         UsageError: There is no such method.
-        RecipeError: A parameter is unknown or out of range, or a contribution lacks the task that the method needs.
+        RecipeError: A parameter is unknown or out of range, or a contribution lacks the task that the
+            method needs.
         CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
     """
     info = method(recipe.merge_method)
@@ -186,15 +187,15 @@ def open_job(recipe: Recipe, stack: ExitStack) -> MergeJob:
     if info.needs_images:
         for index, entry in enumerate(recipe.models):
             if entry.task is None:
-                raise RecipeError(f"models[{index}].task: missing; {info.name} learns from images of each task")
+                raise RecipeError(
+                    f"models[{index}].task: missing; {info.name} learns from images of each task"
+                )
     base = stack.enter_context(open_checkpoint(base_path(recipe.base_model)))
     contributions = [stack.enter_context(open_checkpoint(entry.model)) for entry in recipe.models]
     scope = resolve_scope(recipe.scope, base)
     check_compatible(base, contributions, scope)
     names = distinct_names([entry.model for entry in recipe.models])
-    return MergeJob(
-        info, parameters, model_parameters, base, contributions, names, scope, recipe.seed
-    )
+    return MergeJob(info, parameters, model_parameters, base, contributions, names, scope, recipe.seed)
 
 
 def backdoored(job: MergeJob) -> tuple[str, ...]:
@@ -210,9 +211,7 @@ def backdoored(job: MergeJob) -> tuple[str, ...]:
 def distinct_names(models: Sequence[str]) -> list[str]:
     """Return the last part of each path, numbered where two would be the same."""
     short = [Path(model).name or model for model in models]
-    return [
-        f"{name} ({index + 1})" if short.count(name) > 1 else name for index, name in enumerate(short)
-    ]
+    return [f"{name} ({index + 1})" if short.count(name) > 1 else name for index, name in enumerate(short)]
 
 
 def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip | None, list[UnlabelledTask]]:

@@ -21,7 +21,7 @@ def open_base(name: str | Path) -> Clip:
 
 
 def open_task(spec: str | Path, data: str | Path | None, seed: int) -> Task:
-    """Load a task by embedded name, by name within the folder `data`, by path, or from Hugging Face datasets."""
+    """Load a task by embedded name, name within the folder `data`, path, or `hf:` id."""
     return load_task(spec, data=None if data is None else Path(data), seed=seed)
 
 
