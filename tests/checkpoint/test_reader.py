@@ -1,0 +1,111 @@
+"""Opening and reading models that are what they should be."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from mergeward.checkpoint import InMemory, open_checkpoint
+from mergeward.errors import CheckpointError
+from toy_models import base_state, save_folder
+
+STATE = base_state()
+
+
+@pytest.fixture(params=[1, 3], ids=["one file", "three shards"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return save_folder(
+        tmp_path / "model", STATE, shards=request.param, config={"model_type": "toy"}, metadata={"who": "me"}
+    )
+
+
+def test_every_tensor_is_read_as_it_was_written(folder: Path) -> None:
+    with open_checkpoint(folder) as checkpoint:
+        assert set(checkpoint.tensors) == set(STATE)
+        for name, value in STATE.items():
+            assert checkpoint.read(name).dtype == value.dtype
+            assert torch.equal(checkpoint.read(name), value)
+
+
+def test_tensors_are_known_without_being_read(folder: Path) -> None:
+    with open_checkpoint(folder) as checkpoint:
+        for name, value in STATE.items():
+            info = checkpoint.tensors[name]
+            assert (info.shape, info.dtype) == (tuple(value.shape), value.dtype)
+            assert (info.nbytes, info.numel) == (value.nbytes, value.numel())
+            assert (folder / info.file).is_file()
+
+
+def test_order_is_that_of_the_bytes(tmp_path: Path) -> None:
+    folder = save_folder(tmp_path / "model", STATE)
+    content = (folder / "model.safetensors").read_bytes()
+    with open_checkpoint(folder) as checkpoint:
+        places = [
+            content.find(checkpoint.read(name).numpy().tobytes()) for name in ("block.2.weight", "mask")
+        ]
+        names = list(checkpoint.tensors)
+    assert (places[0] < places[1]) == (names.index("block.2.weight") < names.index("mask"))
+
+
+def test_shards_are_in_the_order_of_their_names(tmp_path: Path) -> None:
+    with open_checkpoint(save_folder(tmp_path / "model", STATE, shards=3)) as checkpoint:
+        files = [info.file for info in checkpoint.tensors.values()]
+    assert files == sorted(files)
+
+
+def test_configuration_and_metadata_are_read(folder: Path) -> None:
+    with open_checkpoint(folder) as checkpoint:
+        assert checkpoint.config == {"model_type": "toy"}
+        assert checkpoint.metadata == {"format": "pt", "who": "me"}
+        assert checkpoint.folder == folder
+        assert checkpoint.name == str(folder)
+
+
+def test_a_single_file_has_no_folder(folder: Path) -> None:
+    path = min(folder.glob("*.safetensors"))
+    with open_checkpoint(str(path)) as checkpoint:
+        assert (checkpoint.path, checkpoint.folder, checkpoint.config) == (path, None, None)
+        assert set(checkpoint.tensors) <= set(STATE)
+
+
+def test_hashes_are_those_of_the_files(folder: Path) -> None:
+    expected = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.safetensors")
+    }
+    with open_checkpoint(folder) as checkpoint:
+        assert checkpoint.sha256() == expected
+        if len(expected) == 1:
+            assert checkpoint.digest() == next(iter(expected.values()))
+
+
+def test_the_digest_of_shards_changes_with_each_of_them(tmp_path: Path) -> None:
+    changed = {**STATE, "logit_scale": torch.tensor(7.0)}
+    digests = set()
+    for name, state in {"a": STATE, "b": changed}.items():
+        with open_checkpoint(save_folder(tmp_path / name, state, shards=3)) as checkpoint:
+            digests.add(checkpoint.digest())
+    assert len(digests) == 2
+
+
+def test_an_unknown_tensor_is_refused_by_name(folder: Path) -> None:
+    with open_checkpoint(folder) as checkpoint, pytest.raises(CheckpointError, match=r"no tensor 'nothing'"):
+        checkpoint.read("nothing")
+
+
+def test_reading_after_closing_is_refused(folder: Path) -> None:
+    checkpoint = open_checkpoint(folder)
+    checkpoint.close()
+    with pytest.raises(CheckpointError, match="after it was closed"):
+        checkpoint.read("logit_scale")
+
+
+def test_memory_looks_like_a_file() -> None:
+    source = InMemory(STATE, name="mine", config={"model_type": "toy"})
+    assert list(source.tensors) == list(STATE)
+    assert source.tensors["embed.weight"].shape == (11, 7)
+    assert torch.equal(source.read("embed.weight"), STATE["embed.weight"])
+    with pytest.raises(CheckpointError, match="mine: no tensor 'nothing'"):
+        source.read("nothing")
