@@ -1,0 +1,85 @@
+"""AdaMerging: coefficients learnt by minimising the entropy of predictions on unlabelled images."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from mergeward import progress
+from mergeward.compute import fixed_threads
+from mergeward.merge.adaptive.objectives import total_entropy
+from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
+from mergeward.merge.adaptive.session import Session, SessionParameters, finite
+from mergeward.merge.method import MethodInfo
+
+
+class AdaMergingParameters(SessionParameters):
+    """Parameters of AdaMerging; the defaults are those of the paper and its code."""
+
+    steps: int = Field(default=500, ge=0, description="Adam steps (AdaMerging: 500)")
+    lr: float = Field(default=1e-3, ge=0, description="Adam step size (AdaMerging: 1e-3)")
+
+
+def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveResult:
+    """Merge by AdaMerging (arXiv 2310.02575, eq. 4-5), layer-wise by default.
+
+    theta = theta_0 + sum_t lambda[t, l] tau_t, and lambda minimises the sum over tasks of the mean entropy of
+    the predictions for a batch of adapt images. Adam with the defaults of PyTorch; after each step lambda is
+    projected onto [0, 1], where the paper's code clamps in the forward pass (and so loses the gradient of a
+    value that has left the interval).
+
+    Args:
+        problem: Base, contributions, and the tasks' unlabelled images and heads.
+        parameters: Steps, step size, batch size, granularity, precision.
+
+    Returns:
+        Merged weights and a record with `coefficients`, `loss` (one number a step) and `balance` (`start` and
+        `end`; see `balance.class_balance`).
+
+    Raises:
+        MergewardError: The loss is no longer finite.
+    """
+    with fixed_threads():
+        session = Session(problem, parameters, lr=parameters.lr)
+        start = session.balance()
+        loss = fit_coefficients(session, parameters.steps, label="adamerging")
+        return session.result({"loss": loss, "balance": {"start": start, "end": session.balance()}})
+
+
+def fit_coefficients(
+    session: Session, steps: int, *, label: str, mask: Tensor | None = None, first_batch: int = 0
+) -> list[float]:
+    """Learn the coefficients under a fixed mask, and leave the session merged with them.
+
+    Args:
+        session: What to learn on; its coefficients go on from where they are.
+        steps: Number of Adam steps.
+        label: Name of the work in progress displays and errors.
+        mask: `[P]`, or None for ones.
+        first_batch: Index of the first batch; the following steps use the following ones.
+
+    Returns:
+        The loss at each step.
+    """
+    losses = []
+    numbers = progress.track(range(steps), label)
+    for step in numbers:
+        session.merge(mask)
+        loss = total_entropy(session.logits(session.batches[first_batch + step]))
+        losses.append(finite(loss, label, step))
+        session.step_coefficients(loss)
+        numbers.note = f"loss {losses[-1]:.3f}"
+    session.merge(mask)
+    return losses
+
+
+INFO = MethodInfo(
+    name="adamerging",
+    summary="Task vectors with coefficients learnt per layer by entropy minimisation on unlabelled images",
+    paper="Yang et al., AdaMerging: Adaptive Model Merging for Multi-Task Learning, ICLR 2024, "
+    "arXiv 2310.02575",
+    kind="adaptive",
+    run=run,
+    parameters=AdaMergingParameters,
+    needs_images=True,
+)

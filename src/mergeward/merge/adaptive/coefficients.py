@@ -1,0 +1,59 @@
+"""Merging coefficients: how far the merge goes along each task vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Granularity = Literal["layer", "task"]
+
+
+class Coefficients:
+    """Learnt lambda in [0, 1], one a contribution and tensor, or one a contribution.
+
+    After each step the values are projected onto [0, 1]. (AdaMerging's code clamps in the forward pass
+    instead, where a value that has left the interval gets no gradient and can never come back.)
+
+    Args:
+        contributions: Number of contributions, `T`.
+        tensors: Number of tensors, `L`.
+        granularity: `layer`: one a tensor; `task`: shared by the tensors of a contribution.
+        initial: Starting value of all.
+        lr: Adam step size.
+        dtype: Type of the values.
+    """
+
+    def __init__(
+        self,
+        contributions: int,
+        tensors: int,
+        *,
+        granularity: Granularity,
+        initial: float,
+        lr: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._shape = (contributions, tensors)
+        self._shared = granularity == "task"
+        self._values = torch.full((contributions, 1 if self._shared else tensors), initial, dtype=dtype)
+        self._optimizer = torch.optim.Adam([self._values], lr=lr)
+
+    def by_tensor(self) -> Tensor:
+        """Return the present values as `[T, L]`."""
+        return self._values.expand(self._shape)
+
+    def step(self, gradient: Tensor) -> None:
+        """Take one Adam step, then project onto [0, 1]; `gradient` is dL/dlambda `[T, L]`."""
+        self._values.grad = gradient.sum(1, keepdim=True) if self._shared else gradient
+        self._optimizer.step()
+        self._values.clamp_(0, 1)
+
+    def named(self, contributions: Sequence[str], tensors: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Return the present values by contribution and tensor."""
+        return {
+            name: dict(zip(tensors, row, strict=True))
+            for name, row in zip(contributions, self.by_tensor().tolist(), strict=True)
+        }
