@@ -26,9 +26,9 @@ def merge_static(
     """Merge tensor by tensor, in the base's file order.
 
     Arithmetic is in float32 and a result is rounded once, to its output type. Tensors outside the scope are
-    the base's: integer ones bit by bit, floating ones in the output type. The result has the same bits for any
-    number of threads and any division of the inputs into files. `Checkpoint` and `InMemory` go through the
-    same code.
+    the base's: integer ones bit by bit, floating ones in the output type. The result has the same bits for
+    any number of threads and any division of the inputs into files. `Checkpoint` and `InMemory` go through
+    the same code.
 
     Args:
         base: The pretrained model.

@@ -45,8 +45,7 @@ def run(
         base = problem.base_values(name)
         total = torch.zeros_like(base)
         for index, model in enumerate(model_parameters):
-            # Multiply, then add: a fused multiply-add rounds differently in a vectorised loop and in its
-            # scalar tail, and where the tail begins depends on the number of threads.
+            # Multiply, then add: whether torch fuses the two into one rounding depends on the processor.
             total.add_(problem.task_vector(index, name, base).mul_(model.weight))
         return base.add_(total.mul_(parameters.scale))
 
