@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mergeward.errors import unknown_name
+from mergeward.errors import DataError, unknown_name
 from mergeward.images import Images
 
 SplitName = Literal["train", "adapt", "validation", "test"]
@@ -67,12 +67,12 @@ class Task:
         raise unknown_name("split", name, SPLIT_NAMES)
 
     def class_index(self, target: str | int) -> int:
-        """Return the label of a class given by name or by number; `UsageError` when there is none."""
-        if isinstance(target, int) or target.isdecimal():
-            if 0 <= int(target) < len(self.class_names):
-                return int(target)
-        elif target in self.class_names:
-            return self.class_names.index(target)
+        """Return the label of a class given by name, else by number; `UsageError` when there is none."""
+        if target in self.class_names:
+            return self.class_names.index(str(target))
+        is_number = isinstance(target, int) or target.isdecimal()
+        if is_number and 0 <= int(target) < len(self.class_names):
+            return int(target)
         raise unknown_name(f"class of task {self.name!r}", str(target), self.class_names)
 
     @cached_property
@@ -83,6 +83,27 @@ class Task:
             digest.update(self.splits[name].labels.tobytes())
             digest.update(self.splits[name].images.fingerprint().encode())
         return digest.hexdigest()
+
+
+def checked_class_names(names: Iterable[str], *, where: object) -> tuple[str, ...]:
+    """Return class names as a tuple.
+
+    Args:
+        names: In label order.
+        where: The file or folder they are from, for the error.
+
+    Raises:
+        DataError: Fewer than two, an empty one, or the same one twice.
+    """
+    checked = tuple(names)
+    if len(checked) < 2:
+        raise DataError(f"{where}: {len(checked)} class; a task needs at least two")
+    if not all(name.strip() for name in checked):
+        raise DataError(f"{where}: a class without a name")
+    for place, name in enumerate(checked):
+        if name in checked[:place]:
+            raise DataError(f"{where}: class name {name!r} twice")
+    return checked
 
 
 def chance_accuracy(labels: Sequence[int] | Labels) -> float:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+import PIL
+from safetensors.numpy import load_file, save_file
+
+from mergeward.cache import artefact
 from mergeward.errors import unknown_name
-from mergeward.images import ArrayImages
+from mergeward.images import ArrayImages, Pixels
+from mergeward.progress import track
 from mergeward.seeding import numpy_generator
 from mergeward.tasks.embedded import digits, letters, shapes, signs, terrain, textures
 from mergeward.tasks.embedded.scene import Drawing
-from mergeward.tasks.task import SPLIT_NAMES, Split, SplitName, Task
+from mergeward.tasks.task import SPLIT_NAMES, Labels, Split, SplitName, Task
 
 __all__ = ["EMBEDDED", "load_embedded", "load_plain"]
 
@@ -18,23 +24,26 @@ EMBEDDED: dict[str, Drawing] = {
 }
 SPLIT_SIZES: dict[SplitName, int] = {"train": 2000, "adapt": 300, "validation": 300, "test": 500}
 PLAIN_SIZE = 3000
+DRAWING_VERSION = 1
+"""To be raised with every change of what is drawn: pictures are cached under it."""
 
 
 def load_embedded(name: str, *, seed: int = 0) -> Task:
-    """Draw one of the embedded tasks.
+    """Draw one of the embedded tasks, or take its pictures from the cache.
 
     Args:
         name: `digits`, `shapes`, `textures`, `terrain`, `signs` or `letters`.
         seed: Seed of every picture.
 
     Returns:
-        A task of ten classes with 2,000 / 300 / 300 / 500 images of 32x32 in train / adapt / validation / test.
+        A task of ten classes, with 2,000 / 300 / 300 / 500 images of 32x32 in train / adapt / validation /
+        test.
 
     Raises:
         UsageError: There is no embedded task of that name.
     """
     drawing = _drawing(name)
-    splits = {split: _draw_split(drawing, split, SPLIT_SIZES[split], seed) for split in SPLIT_NAMES}
+    splits = {split: _split(drawing, split, SPLIT_SIZES[split], seed) for split in SPLIT_NAMES}
     return _task(drawing, splits)
 
 
@@ -45,7 +54,7 @@ def load_plain(name: str, *, seed: int = 0) -> Task:
     the train split.
     """
     drawing = _drawing(name)
-    train = _draw_split(drawing, "pretrain", PLAIN_SIZE, seed)
+    train = _split(drawing, "pretrain", PLAIN_SIZE, seed)
     empty = Split(ArrayImages(np.zeros((0, 32, 32, 3), np.uint8)), np.zeros(0, np.int64))
     splits: dict[SplitName, Split] = {"train": train, "adapt": empty, "validation": empty, "test": empty}
     return _task(drawing, splits)
@@ -57,14 +66,33 @@ def _drawing(name: str) -> Drawing:
     return EMBEDDED[name]
 
 
-def _draw_split(drawing: Drawing, purpose: str, count: int, seed: int) -> Split:
+def _split(drawing: Drawing, purpose: str, count: int, seed: int) -> Split:
     labels = np.arange(count, dtype=np.int64) % len(drawing.class_names)
+    configuration = {
+        "task": drawing.name,
+        "purpose": purpose,
+        "count": count,
+        "seed": seed,
+        "drawing": DRAWING_VERSION,
+        # Their versions may differ in random streams, filters and glyphs.
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+    }
+
+    def make(folder: Path) -> None:
+        save_file({"pixels": _draw(drawing, purpose, labels, seed)}, folder / "pixels.safetensors")
+
+    pixels = load_file(artefact("drawings", configuration, make) / "pixels.safetensors")["pixels"]
+    return Split(ArrayImages(pixels), labels)
+
+
+def _draw(drawing: Drawing, purpose: str, labels: Labels, seed: int) -> Pixels:
     pictures = []
-    for index, label in enumerate(labels):
+    for index in track(range(len(labels)), f"draw {drawing.name}"):
         random = numpy_generator(seed, "embedded", drawing.name, purpose, index)
         nuisance = random.uniform(0.0, 0.7) if purpose == "pretrain" else 1.0
-        pictures.append(drawing.draw(int(label), random, nuisance, purpose))
-    return Split(ArrayImages(np.stack(pictures)), labels)
+        pictures.append(drawing.draw(int(labels[index]), random, nuisance, purpose))
+    return np.stack(pictures)
 
 
 def _task(drawing: Drawing, splits: dict[SplitName, Split]) -> Task:

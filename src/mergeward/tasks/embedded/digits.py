@@ -1,7 +1,7 @@
 """Handwritten digits (scikit-learn's) in any colour and place.
 
-Every split draws from handwritten originals of its own, so that no test image shows the same stroke of the pen
-as a training image.
+Every split draws from handwritten originals of its own, so that no test image shows the same stroke of the
+pen as a training image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ SHARES = {"pretrain": 0.3, "train": 0.3, "adapt": 0.1, "validation": 0.1, "test"
 @cache
 def _originals(purpose: str) -> dict[int, Pixels]:
     """Return the 8x8 originals of one purpose by label, as gray values up to 255."""
-    with (files("mergeward.tasks.embedded") / "data" / "digits.npz").open("rb") as stream, np.load(stream) as data:
+    source = files("mergeward.tasks.embedded") / "data" / "digits.npz"
+    with source.open("rb") as stream, np.load(stream) as data:
         images, labels = data["images"], data["labels"]
     order = numpy_generator(0, "digits", "originals").permutation(len(images))
     names = list(SHARES)

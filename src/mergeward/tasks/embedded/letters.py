@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -17,8 +18,7 @@ FONTS = ("DejaVuSans-Bold", "DejaVuSerif", "DejaVuSansMono")
 @cache
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
     source = files("mergeward.tasks.embedded") / "data" / f"{name}-capitals.ttf"
-    with source.open("rb") as stream:
-        return ImageFont.truetype(stream, size)
+    return ImageFont.truetype(BytesIO(source.read_bytes()), size)
 
 
 def draw_letter(label: int, random: Random, nuisance: float, _purpose: str) -> Pixels:

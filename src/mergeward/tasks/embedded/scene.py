@@ -5,7 +5,6 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +30,9 @@ class Drawing:
         name: The task's name.
         class_names: In label order.
         summary: What the pictures show.
-        draw: `(label, random, nuisance, purpose) -> uint8 [32, 32, 3]`; `nuisance` from 0 (plain) to 1 (the task),
-            `purpose` is a split or `pretrain`, for tasks made from originals that splits must not share.
+        draw: `(label, random, nuisance, purpose) -> uint8 [32, 32, 3]`; `nuisance` goes from 0 (plain) to 1
+            (the task), `purpose` is a split or `pretrain`, for tasks made from originals that splits must not
+            share.
         templates: Sentences for the zero-shot head.
     """
 
@@ -102,7 +102,8 @@ def smooth_noise(random: Random, cells: int) -> npt.NDArray[np.float64]:
     """Return noise in [0, 1] of `[CANVAS, CANVAS]` that varies over about `CANVAS / cells` pixels."""
     coarse = Image.fromarray((random.random((cells + 1, cells + 1)) * 255).astype(np.uint8))
     fine = np.asarray(coarse.resize((CANVAS, CANVAS), Image.Resampling.BICUBIC), dtype=np.float64)
-    return (fine - fine.min()) / (np.ptp(fine) + 1e-9)
+    scaled: npt.NDArray[np.float64] = (fine - fine.min()) / (np.ptp(fine) + 1e-9)
+    return scaled
 
 
 def blend(first: Colour, second: Colour, share: npt.NDArray[np.float64]) -> Image.Image:
@@ -120,9 +121,10 @@ def finish(image: Image.Image, random: Random, nuisance: float) -> Pixels:
     if random.random() < 0.4 * nuisance:
         image = image.filter(ImageFilter.GaussianBlur(random.uniform(0.5, 1.6)))
     small = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-    pixels: npt.NDArray[Any] = np.asarray(small, dtype=np.float64)
+    pixels: npt.NDArray[np.float64] = np.asarray(small, dtype=np.float64)
     slope = random.uniform(-0.35, 0.35, 2) * nuisance
     ramp = np.linspace(-1, 1, SIZE)
     light = 1 + slope[0] * ramp[:, None] + slope[1] * ramp[None, :] + random.uniform(-0.2, 0.2) * nuisance
     noise = random.normal(0, 1, pixels.shape) * random.uniform(1, 4 + 18 * nuisance)
-    return np.clip(pixels * light[..., None] + noise, 0, 255).round().astype(np.uint8)
+    lit: npt.NDArray[np.float64] = np.clip(pixels * light[..., None] + noise, 0, 255)
+    return lit.round().astype(np.uint8)

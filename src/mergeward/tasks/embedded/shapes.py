@@ -21,9 +21,8 @@ from mergeward.tasks.embedded.scene import (
 
 def _star() -> list[Point]:
     outer, inner = regular(5), regular(5, -np.pi / 2 + np.pi / 5)
-    return [
-        point for tip, dent in zip(outer, inner, strict=True) for point in (tip, (0.42 * dent[0], 0.42 * dent[1]))
-    ]
+    dents = [(0.42 * x, 0.42 * y) for x, y in inner]
+    return [point for pair in zip(outer, dents, strict=True) for point in pair]
 
 
 def _heart() -> list[Point]:
@@ -48,7 +47,15 @@ def _cross() -> list[Point]:
     return [(x * c - y * s, x * s + y * c) for points, c, s in turns for x, y in points]
 
 
-ARROW: list[Point] = [(-1, -0.28), (0.15, -0.28), (0.15, -0.75), (1, 0), (0.15, 0.75), (0.15, 0.28), (-1, 0.28)]
+ARROW: list[Point] = [
+    (-1, -0.28),
+    (0.15, -0.28),
+    (0.15, -0.75),
+    (1, 0),
+    (0.15, 0.75),
+    (0.15, 0.28),
+    (-1, 0.28),
+]
 
 OUTLINES: dict[str, list[Point]] = {
     "circle": regular(40),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from mergeward.images import Pixels
 from mergeward.tasks.embedded.scene import (

@@ -33,11 +33,14 @@ WATER: Colour = (44, 78, 112)
 def _wander(random: Random, bend: float) -> list[tuple[float, float]]:
     """A path across the canvas that bends."""
     along = np.linspace(-6, CANVAS + 6, 12)
-    across = CANVAS / 2 + random.uniform(-12, 12) + bend * np.sin(
-        along / CANVAS * random.uniform(3, 6) + random.uniform(0, 6)
+    across = (
+        CANVAS / 2
+        + random.uniform(-12, 12)
+        + bend * np.sin(along / CANVAS * random.uniform(3, 6) + random.uniform(0, 6))
     )
     turned = random.random() < 0.5
-    return [(float(b), float(a)) if turned else (float(a), float(b)) for a, b in zip(along, across, strict=True)]
+    first, second = (across, along) if turned else (along, across)
+    return [(float(x), float(y)) for x, y in zip(first, second, strict=True)]
 
 
 def _river(random: Random, nuisance: float) -> Image.Image:
@@ -76,12 +79,12 @@ def _crops(random: Random, nuisance: float) -> Image.Image:
         draw.rectangle(box, fill=base)
         pitch, upright = int(random.integers(4, 7)), random.random() < 0.5
         for offset in range(0, CANVAS, pitch):
-            furrow = (
-                [(box[0] + offset, 0), (box[0] + offset, CANVAS)] if upright else [(box[0], offset), (box[2], offset)]
-            )
+            x = box[0] + offset
+            furrow = [(x, 0), (x, CANVAS)] if upright else [(box[0], offset), (box[2], offset)]
             if furrow[0][0] < box[2]:
                 draw.line(furrow, fill=vary(base, random, 40), width=2)
-    return image.rotate(random.uniform(-20, 20) * nuisance, Image.Resampling.BICUBIC, fillcolor=(112, 118, 70))
+    angle = random.uniform(-20, 20) * nuisance
+    return image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=(112, 118, 70))
 
 
 def _houses(random: Random, nuisance: float) -> Image.Image:
@@ -122,14 +125,16 @@ def _lake(random: Random, nuisance: float) -> Image.Image:
 
 
 def _sea(random: Random, nuisance: float) -> Image.Image:
-    waves = 0.5 + 0.5 * np.sin(np.linspace(0, random.uniform(20, 40), CANVAS))[:, None] * smooth_noise(random, 6)
+    swell = np.sin(np.linspace(0, random.uniform(20, 40), CANVAS))[:, None]
+    waves = 0.5 + 0.5 * swell * smooth_noise(random, 6)
     deep = vary(WATER, random, 20)
     return blend(deep, vary(deep, random, 30), waves)
 
 
 def _desert(random: Random, nuisance: float) -> Image.Image:
     ramp = np.linspace(0, 1, CANVAS)
-    crest = ramp[:, None] * random.uniform(3, 6) + random.uniform(0.5, 2) * ramp[None, :] + smooth_noise(random, 4)
+    crest = ramp[:, None] * random.uniform(3, 6) + random.uniform(0.5, 2) * ramp[None, :]
+    crest = crest + smooth_noise(random, 4)
     sand = vary((206, 170, 112), random, 20)
     return blend(sand, vary((160, 118, 70), random, 16), (crest % 1) ** 2)
 

@@ -9,9 +9,10 @@ from mergeward.images import Pixels
 from mergeward.tasks.embedded.scene import CANVAS, Drawing, Random, blend, finish, palette, smooth_noise
 
 Field = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
-def _striped(u: Field, v: Field, random: Random) -> Field:
+def _striped(u: Field, v: Field, random: Random) -> Mask:
     return np.sin(2 * np.pi * u) > random.uniform(-0.4, 0.4)
 
 
@@ -19,34 +20,35 @@ def _chequered(u: Field, v: Field, random: Random) -> Field:
     return (np.floor(u) + np.floor(v)) % 2
 
 
-def _dotted(u: Field, v: Field, random: Random) -> Field:
+def _dotted(u: Field, v: Field, random: Random) -> Mask:
     return np.hypot(u % 1 - 0.5, v % 1 - 0.5) < random.uniform(0.22, 0.36)
 
 
-def _gridded(u: Field, v: Field, random: Random) -> Field:
+def _gridded(u: Field, v: Field, random: Random) -> Mask:
     line = random.uniform(0.16, 0.28)
     return (u % 1 < line) | (v % 1 < line)
 
 
-def _zigzag(u: Field, v: Field, random: Random) -> Field:
+def _zigzag(u: Field, v: Field, random: Random) -> Mask:
     return (u + np.abs(v % 2 - 1) * random.uniform(0.8, 1.3)) % 1 < 0.5
 
 
-def _wavy(u: Field, v: Field, random: Random) -> Field:
+def _wavy(u: Field, v: Field, random: Random) -> Mask:
     return np.sin(2 * np.pi * u + random.uniform(1.2, 2.4) * np.sin(np.pi * v)) > 0
 
 
-def _bricked(u: Field, v: Field, random: Random) -> Field:
+def _bricked(u: Field, v: Field, random: Random) -> Mask:
     row = np.floor(v)
     return ((u / 2 + 0.5 * (row % 2)) % 1 < 0.09) | (v % 1 < 0.2)
 
 
-def _concentric(u: Field, v: Field, random: Random) -> Field:
+def _concentric(u: Field, v: Field, random: Random) -> Mask:
     centre = random.uniform(-1, 1, 2)
-    return np.hypot(u - centre[0], v - centre[1]) % 1 < 0.5
+    distance: Field = np.hypot(u - centre[0], v - centre[1])
+    return distance % 1 < 0.5
 
 
-def _speckled(u: Field, v: Field, random: Random) -> Field:
+def _speckled(u: Field, v: Field, random: Random) -> Mask:
     return smooth_noise(random, int(random.integers(20, 30))) > random.uniform(0.55, 0.68)
 
 

@@ -1,0 +1,96 @@
+"""Finds a task by the words a user names it with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mergeward.errors import DataError, unknown_name
+from mergeward.tasks.embedded import EMBEDDED, load_embedded
+from mergeward.tasks.folder import load_folder
+from mergeward.tasks.hub import load_hub
+from mergeward.tasks.npz import load_npz
+from mergeward.tasks.task import Task
+
+HUB_PREFIX = "hf:"
+
+
+def load_task(spec: str | Path, *, data: Path | None = None, seed: int = 0) -> Task:
+    """Load a task by its spec.
+
+    A spec is, in this order:
+
+    1. `hf:` and a Hugging Face dataset: a folder, or a hub id (needs the extra `datasets`);
+    2. a path, if it is a `Path`, is absolute, starts with a dot, contains a separator or ends with `.npz`: an
+       `.npz` file or a folder of images;
+    3. with `data`, the name of `DATA/<spec>.npz` or of the folder `DATA/<spec>`;
+    4. the name of an embedded task.
+
+    Args:
+        spec: What to load.
+        data: Folder of task files, for specs that are names.
+        seed: Seed of everything random about the task: which images go to which split, and for embedded
+            tasks the pictures themselves.
+
+    Raises:
+        UsageError: There is no task of that name.
+        DataError: The file or folder is missing or of another form.
+        UnsupportedError: A Hugging Face dataset, and the extra `datasets` is not installed.
+
+    Example:
+        >>> load_task("digits").class_names[:2]
+        ('digit zero', 'digit one')
+    """
+    if isinstance(spec, str) and spec.startswith(HUB_PREFIX):
+        return load_hub(spec.removeprefix(HUB_PREFIX), seed=seed)
+    if isinstance(spec, Path) or _looks_like_path(spec):
+        return _load_path(Path(spec), seed)
+    if data is not None:
+        _require_folder(data)
+        for path in (data / f"{spec}.npz", data / spec):
+            if spec and path.exists():
+                return _load_path(path, seed)
+    if spec in EMBEDDED:
+        return load_embedded(spec, seed=seed)
+    raise unknown_name("task", spec, task_names(data))
+
+
+def task_names(data: Path | None = None) -> list[str]:
+    """Return the names that `load_task` knows: those in `data`, sorted, then the embedded tasks.
+
+    Args:
+        data: Folder of `.npz` files and folders of images, or None.
+
+    Raises:
+        DataError: `data` is no folder.
+    """
+    if data is None:
+        return list(EMBEDDED)
+    _require_folder(data)
+    visible = [path for path in data.iterdir() if not path.name.startswith(".")]
+    found = {path.stem for path in visible if path.suffix == ".npz"}
+    found |= {path.name for path in visible if path.is_dir()}
+    return sorted(found) + [name for name in EMBEDDED if name not in found]
+
+
+def _looks_like_path(spec: str) -> bool:
+    return (
+        spec.startswith(".")
+        or any(separator in spec for separator in "/\\")
+        or spec.lower().endswith(".npz")
+        or Path(spec).is_absolute()
+    )
+
+
+def _load_path(path: Path, seed: int) -> Task:
+    if path.is_dir():
+        return load_folder(path, seed=seed)
+    if path.is_file():
+        return load_npz(path, seed=seed)
+    raise DataError(f"{path}: no such file or folder; expected a task as .npz or as a folder of images")
+
+
+def _require_folder(data: Path) -> None:
+    if not data.is_dir():
+        raise DataError(
+            f"{data}: no such folder; expected one that holds tasks as .npz or as folders of images"
+        )
