@@ -10,7 +10,7 @@ from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from typer.main import get_command
 
-from mergeward.cli import app
+from mergeward.cli.app import app
 from mergeward.recipe import load_recipe
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
