@@ -6,17 +6,19 @@ Example:
 """
 
 from mergeward.attack import load_trigger
+from mergeward.audit import AuditReport, audit
 from mergeward.errors import MergewardError
 from mergeward.provenance import package_version
 from mergeward.recipe import Recipe, load_recipe
 from mergeward.tasks import Task, load_task
 from mergeward.train import FinetuneConfig
 from mergeward.vision import load_clip
-from mergeward.workflow import Evaluation, MergeReport, attack, evaluate, finetune, merge
+from mergeward.workflow import Evaluation, MergeReport, attack, evaluate, finetune, harden, merge
 
 __version__ = package_version()
 
 __all__ = [
+    "AuditReport",
     "Evaluation",
     "FinetuneConfig",
     "MergeReport",
@@ -24,8 +26,10 @@ __all__ = [
     "Recipe",
     "Task",
     "attack",
+    "audit",
     "evaluate",
     "finetune",
+    "harden",
     "load_clip",
     "load_recipe",
     "load_task",

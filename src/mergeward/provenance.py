@@ -19,7 +19,7 @@ METADATA_KEY = "mergeward.provenance"
 MAX_CHARACTERS = 1 << 20
 """A record longer than this is not parsed."""
 
-Kind = Literal["base", "contribution", "merge"]
+Kind = Literal["base", "contribution", "merge", "hardened"]
 Line = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """Text on one line without control characters: it is shown on terminals, and may come from a hostile file."""
 
@@ -36,8 +36,9 @@ class Provenance(BaseModel):
     """How a model was made.
 
     Attributes:
-        kind: "base" (pretrained), "contribution" (fine-tuned from a base) or "merge".
-        method: Name of what made it: a merge method, an attack, "finetune", ...
+        kind: "base" (pretrained), "contribution" (fine-tuned from a base), "merge", or "hardened" (a merge
+            that a defense changed).
+        method: Name of what made it: a merge method, an attack, a defense, "finetune", ...
         version: Version of mergeward that made it.
         parameters: Everything that was set, JSON-like.
         seed: Seed of everything random in it.
@@ -108,7 +109,7 @@ def model_card(
 
 
 def _front_matter(record: Provenance, base_model: str) -> dict[str, Any]:
-    relation = {"merge": "merge", "contribution": "finetune"}.get(record.kind)
+    relation = {"merge": "merge", "hardened": "merge", "contribution": "finetune"}.get(record.kind)
     front: dict[str, Any] = {
         "library_name": "transformers",
         "tags": ["mergeward", record.kind, record.method],
@@ -121,9 +122,14 @@ def _front_matter(record: Provenance, base_model: str) -> dict[str, Any]:
 
 
 def _warning(record: Provenance) -> str:
+    names = ", ".join(f"`{_plain(name)}`" for name in record.backdoored_inputs) or "an input"
     if record.kind == "merge":
-        names = ", ".join(f"`{_plain(name)}`" for name in record.backdoored_inputs) or "an input"
         reason = f"It was merged from {names}, which carries a backdoor made for research."
+    elif record.kind == "hardened":
+        reason = (
+            f"It was hardened from {names}, which carries a backdoor made for research; "
+            "a defense may weaken a backdoor and is no proof that it is gone."
+        )
     else:
         reason = "It was given a backdoor on purpose, to measure attacks and defenses."
     return (

@@ -13,9 +13,12 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, TyperException
 
+from mergeward.cli.audit import EXIT_CODES as AUDIT_EXIT_CODES
+from mergeward.cli.audit import AuditCommand, audit_command
 from mergeward.cli.contribute import attack_command, finetune_command
 from mergeward.cli.demo import demo_command
 from mergeward.cli.evaluate import evaluate_command
+from mergeward.cli.harden import harden_command
 from mergeward.cli.listing import list_command
 from mergeward.cli.merge import merge_command
 from mergeward.cli.terminal import complain, show_progress
@@ -24,7 +27,7 @@ from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError
 
 EXIT_CODES = """
 Exit codes: 0 done, 2 unknown name or option, 3 recipe, 4 model file, 5 images, 6 method does not apply,
-7 output cannot be written, 130 interrupted.
+7 output cannot be written, 130 interrupted. 'mergeward audit' has its own.
 """
 
 app = typer.Typer(
@@ -36,6 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("merge")(merge_command)
+app.command("audit", cls=AuditCommand, epilog=AUDIT_EXIT_CODES)(audit_command)
+app.command("harden")(harden_command)
 app.command("evaluate")(evaluate_command)
 app.command("finetune")(finetune_command)
 app.command("attack")(attack_command)

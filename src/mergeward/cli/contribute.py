@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
-from mergeward.cli.options import Base, BatchSize, Data, LearningRate, Out, Seed, Steps, TaskSpec
+from mergeward.cli.options import (
+    Base,
+    BatchSize,
+    Data,
+    LearningRate,
+    Out,
+    Seed,
+    Set,
+    Steps,
+    TaskSpec,
+    assignments,
+)
 from mergeward.cli.terminal import say, warn
-from mergeward.errors import UsageError
 
 if TYPE_CHECKING:
     from mergeward.train import FinetuneConfig
@@ -45,9 +54,7 @@ def attack_command(
     steps: Steps = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the attack.")
-    ] = None,
+    set_: Set = None,
 ) -> None:
     """Make a backdoored contribution, to measure defenses against. It is marked as such."""
     from mergeward.workflow import attack
@@ -60,7 +67,7 @@ def attack_command(
         out,
         data=data,
         training=_training(seed, steps, learning_rate, batch_size),
-        parameters=dict(_assignment(text) for text in set_ or []),
+        parameters=assignments(set_),
     )
     warn(f"{out} is backdoored: for measuring defenses only; its metadata and model card say so")
 
@@ -72,10 +79,3 @@ def _training(
 
     chosen = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     return FinetuneConfig(seed=seed, **{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise UsageError(f"--set {text}: expected KEY=VALUE")
-    return key, yaml.safe_load(value)

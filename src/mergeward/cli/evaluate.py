@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mergeward.cli.options import Data, Json, Seed
+from mergeward.cli.options import Data, Json, Seed, Tasks
 from mergeward.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="'embedded', a Hugging Face CLIP folder, or a hub id.")],
-    task: Annotated[
-        list[str],
-        typer.Option("--task", help="An embedded task, a name within --data, or a path. Repeatable."),
-    ],
+    task: Tasks,
     trigger: Annotated[
         Path | None, typer.Option("--trigger", help="Contribution folder that holds a trigger.")
     ] = None,

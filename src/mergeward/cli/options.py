@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
+
+from mergeward.errors import UsageError
 
 Base = Annotated[
     str, typer.Option("--base", help="The pretrained CLIP: 'embedded', a Hugging Face folder, or a hub id.")
 ]
 TaskSpec = Annotated[
     str, typer.Option("--task", help="An embedded task, a name within --data, a path, or hf:DATASET.")
+]
+Tasks = Annotated[
+    list[str], typer.Option("--task", help="An embedded task, a name within --data, or a path. Repeatable.")
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of task files (.npz or image folders).")]
@@ -20,3 +26,26 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Peak rate of AdamW.")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Images a step.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A parameter; see 'mergeward list'. Repeatable."),
+]
+
+
+def assignments(texts: list[str] | None) -> dict[str, Any]:
+    """Return what `--set KEY=VALUE` sets; values are YAML, so that numbers are numbers.
+
+    Raises:
+        UsageError: One is not of that form.
+    """
+    return dict(_assignment(text) for text in texts or [])
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {text}: expected KEY=VALUE")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text}: the value is not readable as YAML") from error

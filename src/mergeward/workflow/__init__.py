@@ -1,7 +1,8 @@
-"""One function for each job a user has: contribute, merge, evaluate."""
+"""One function for each job a user has: contribute, merge, harden, evaluate."""
 
 from mergeward.workflow.contribute import attack, finetune
 from mergeward.workflow.evaluate import Evaluation, evaluate
+from mergeward.workflow.harden import harden
 from mergeward.workflow.merge import MergeReport, merge
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
 
@@ -12,6 +13,7 @@ __all__ = [
     "attack",
     "evaluate",
     "finetune",
+    "harden",
     "merge",
     "open_base",
     "open_task",

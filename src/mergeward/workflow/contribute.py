@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mergeward.tasks import Task
 from mergeward.train import CleanObjective, FinetuneConfig
 from mergeward.train import finetune as train_encoder
 from mergeward.vision import Clip
-from mergeward.workflow.opened import PreparedTask, open_base, open_task
+from mergeward.workflow.opened import PreparedTask, open_base, open_task, with_weights
 
 
 def finetune(
@@ -47,7 +47,7 @@ def finetune(
         OutputError: `out` cannot be written.
     """
     clip = open_base(base)
-    prepared = PreparedTask(_task(task, data, training.seed), clip)
+    prepared = PreparedTask(open_task(task, data, training.seed), clip)
     objective = CleanObjective(prepared.head)
     state = train_encoder(
         clip.encoder,
@@ -103,7 +103,7 @@ def attack(
     info = attack_info(name)
     settings = validated(info.parameters, parameters or {}, where="parameters")
     clip = open_base(base)
-    prepared = PreparedTask(_task(task, data, training.seed), clip)
+    prepared = PreparedTask(open_task(task, data, training.seed), clip)
     target = prepared.task.class_index(target_class)
     problem = AttackProblem(clip.encoder, prepared.training_data(), target, training)
     backdoored = info.run(problem, settings)
@@ -122,10 +122,6 @@ def attack(
     return _write(clip, backdoored.state, Path(out), record, base=str(base), extra=saved.files())
 
 
-def _task(task: str | Path | Task, data: str | Path | None, seed: int) -> Task:
-    return task if isinstance(task, Task) else open_task(task, data, seed)
-
-
 def _write(
     clip: Clip,
     state: Mapping[str, Tensor],
@@ -135,19 +131,15 @@ def _write(
     base: str,
     extra: Mapping[str, bytes] | None = None,
 ) -> Path:
-    def tensors() -> Iterator[tuple[str, Tensor]]:
-        for name, info in clip.source.tensors.items():
-            value = state[name] if name in state else clip.source.read(name)
-            yield name, value.float() if info.dtype.is_floating_point else value
-
+    dtype = torch.float32  # task vectors are small; half precision would round them away
     title = f"{Path(base).name} on {record.task}"
     write_checkpoint(
         out,
-        tensors(),
+        with_weights(clip.source, state, dtype),
         like=clip.source,
         metadata=record.to_metadata(),
         card=model_card(record, title=title, base_model=base),
-        dtype=torch.float32,  # task vectors are small; half precision would round them away
+        dtype=dtype,
         extra=extra,
     )
     return out

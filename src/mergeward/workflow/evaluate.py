@@ -84,9 +84,7 @@ def evaluate(
         raise UsageError("no task to measure on")
     clip = open_base(model)
     saved = None if trigger is None else load_trigger(trigger)
-    prepared = [
-        PreparedTask(task if isinstance(task, Task) else open_task(task, data, seed), clip) for task in tasks
-    ]
+    prepared = [PreparedTask(open_task(task, data, seed), clip) for task in tasks]
     if saved is not None and saved.task not in {one.task.name for one in prepared}:
         raise UsageError(f"{trigger}: the trigger is for task {saved.task!r}, which is not measured")
     rates = {one.task.name: _accuracy(one) for one in prepared}

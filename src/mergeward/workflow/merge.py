@@ -25,9 +25,8 @@ from mergeward.merge.registry import method, validate_parameters
 from mergeward.merge.stream import merge_static
 from mergeward.provenance import Provenance, model_card
 from mergeward.recipe import Recipe, load_recipe
-from mergeward.testbed import base_path
 from mergeward.vision import Clip
-from mergeward.workflow.opened import PreparedTask, open_base, open_task
+from mergeward.workflow.opened import PreparedTask, open_base, open_base_file, open_task, with_weights
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class MergeJob:
             seed=self.seed,
         )
         result = self.info.run(problem, self.parameters)
-        return _joined(self.base, result.weights, dtype), result.record
+        return with_weights(self.base, result.weights, dtype), result.record
 
 
 def merge(recipe: Recipe | Mapping[str, Any] | str | Path, out: str | Path) -> MergeReport:
@@ -180,6 +179,29 @@ def open_job(recipe: Recipe, stack: ExitStack) -> MergeJob:
             method needs.
         CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
     """
+    info, parameters, model_parameters = checked_method(recipe)
+    base = stack.enter_context(open_base_file(recipe.base_model))
+    contributions = [stack.enter_context(open_checkpoint(entry.model)) for entry in recipe.models]
+    scope = resolve_scope(recipe.scope, base)
+    check_compatible(base, contributions, scope)
+    names = distinct_names([entry.model for entry in recipe.models])
+    return MergeJob(info, parameters, model_parameters, base, contributions, names, scope, recipe.seed)
+
+
+def checked_method(recipe: Recipe) -> tuple[MethodInfo, Parameters, tuple[Parameters, ...]]:
+    """Check what a recipe asks for before any file is opened.
+
+    Args:
+        recipe: What to merge.
+
+    Returns:
+        The method, its parameters, and those of each contribution.
+
+    Raises:
+        UsageError: There is no such method.
+        RecipeError: A parameter is unknown or out of range, or a contribution lacks the task that the
+            method needs.
+    """
     info = method(recipe.merge_method)
     parameters, model_parameters = validate_parameters(
         info, recipe.parameters, [entry.parameters for entry in recipe.models]
@@ -190,12 +212,7 @@ def open_job(recipe: Recipe, stack: ExitStack) -> MergeJob:
                 raise RecipeError(
                     f"models[{index}].task: missing; {info.name} learns from images of each task"
                 )
-    base = stack.enter_context(open_checkpoint(base_path(recipe.base_model)))
-    contributions = [stack.enter_context(open_checkpoint(entry.model)) for entry in recipe.models]
-    scope = resolve_scope(recipe.scope, base)
-    check_compatible(base, contributions, scope)
-    names = distinct_names([entry.model for entry in recipe.models])
-    return MergeJob(info, parameters, model_parameters, base, contributions, names, scope, recipe.seed)
+    return info, parameters, model_parameters
 
 
 def backdoored(job: MergeJob) -> tuple[str, ...]:
@@ -211,7 +228,9 @@ def backdoored(job: MergeJob) -> tuple[str, ...]:
 def distinct_names(models: Sequence[str]) -> list[str]:
     """Return the last part of each path, numbered where two would be the same."""
     short = [Path(model).name or model for model in models]
-    return [f"{name} ({index + 1})" if short.count(name) > 1 else name for index, name in enumerate(short)]
+    numbered = [f"{name} ({index + 1})" for index, name in enumerate(short)]
+    names = [long if short.count(name) > 1 else name for name, long in zip(short, numbered, strict=True)]
+    return names if len(set(names)) == len(names) else numbered
 
 
 def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip | None, list[UnlabelledTask]]:
@@ -219,8 +238,9 @@ def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip | None, list[Unlabel
         return None, []
     clip = open_base(recipe.base_model)
     specs = dict.fromkeys(entry.task for entry in recipe.models if entry.task is not None)
-    tasks = [PreparedTask(open_task(spec, recipe.data, recipe.seed), clip) for spec in specs]
-    return clip, [UnlabelledTask(one.task.name, one.pixels("adapt"), one.head) for one in tasks]
+    return clip, [
+        PreparedTask(open_task(spec, recipe.data, recipe.seed), clip).unlabelled() for spec in specs
+    ]
 
 
 def _settings(job: MergeJob) -> dict[str, Any]:
@@ -233,11 +253,3 @@ def _settings(job: MergeJob) -> dict[str, Any]:
 
 def _floats(checkpoint: Checkpoint, scope: Sequence[str]) -> dict[str, Tensor]:
     return {name: checkpoint.read(name).float() for name in scope}
-
-
-def _joined(
-    base: Checkpoint, weights: Mapping[str, Tensor], dtype: torch.dtype | None
-) -> Iterator[tuple[str, Tensor]]:
-    for name, info in base.tensors.items():
-        value = weights[name] if name in weights else base.read(name)
-        yield name, value.to(dtype or info.dtype) if info.dtype.is_floating_point else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mergeward.checkpoint import Checkpoint, open_checkpoint
+from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.tasks import Task, load_task
 from mergeward.testbed import base_path
 from mergeward.train import TrainingData
@@ -20,9 +23,31 @@ def open_base(name: str | Path) -> Clip:
     return load_clip(base_path(name))
 
 
-def open_task(spec: str | Path, data: str | Path | None, seed: int) -> Task:
-    """Load a task by embedded name, name within the folder `data`, path, or `hf:` id."""
+def open_base_file(name: str | Path) -> Checkpoint:
+    """Open a base of any architecture as a file, without building its model."""
+    return open_checkpoint(base_path(name))
+
+
+def open_task(spec: str | Path | Task, data: str | Path | None, seed: int) -> Task:
+    """Load a task by embedded name, name within the folder `data`, path, or `hf:` id; a `Task` is itself."""
+    if isinstance(spec, Task):
+        return spec
     return load_task(spec, data=None if data is None else Path(data), seed=seed)
+
+
+def with_weights(
+    source: Checkpoint, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Return every tensor of a checkpoint, in file order, with some in place of its own.
+
+    Args:
+        source: The checkpoint.
+        weights: What to put in place of its tensors, by name.
+        dtype: Type of the floating tensors; by default each has the source's.
+    """
+    for name, info in source.tensors.items():
+        value = weights[name] if name in weights else source.read(name)
+        yield name, value.to(dtype or info.dtype) if info.dtype.is_floating_point else value
 
 
 @dataclass(frozen=True)
@@ -50,6 +75,10 @@ class PreparedTask:
     def labels(self, split: str) -> Tensor:
         """int64 `[N]`, the labels of a split."""
         return torch.from_numpy(self.task.split(split).labels)
+
+    def unlabelled(self) -> UnlabelledTask:
+        """The adapt images without their labels, with the head."""
+        return UnlabelledTask(self.task.name, self.pixels("adapt"), self.head)
 
     def training_data(self) -> TrainingData:
         """The train split with the head."""

@@ -1,0 +1,27 @@
+"""`mergeward harden`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mergeward.cli.options import Base, Data, Out, Seed, Set, Tasks, assignments
+from mergeward.cli.terminal import say
+
+
+def harden_command(
+    model: Annotated[str, typer.Argument(help="The merged model: a Hugging Face CLIP folder, or a hub id.")],
+    base: Base,
+    defense: Annotated[str, typer.Option("--defense", help="A defense; see 'mergeward list defenses'.")],
+    task: Tasks,
+    out: Out,
+    data: Data = None,
+    seed: Seed = 0,
+    set_: Set = None,
+) -> None:
+    """Run a defense on a merged model. It sees the adapt images of each task, and no label."""
+    from mergeward.workflow import harden
+
+    harden(model, base, defense, task, out, data=data, seed=seed, parameters=assignments(set_))
+    say(f"hardened model written to {out}")
