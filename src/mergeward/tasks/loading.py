@@ -51,14 +51,15 @@ def load_task(spec: str | Path, *, data: Path | None = None, seed: int = 0) -> T
                 return _load_path(path, seed)
     if spec in EMBEDDED:
         return load_embedded(spec, seed=seed)
-    raise unknown_name("task", spec, task_names(data))
+    in_data = [] if data is None else task_names(data)
+    raise unknown_name("task", spec, {*in_data, *EMBEDDED})
 
 
 def task_names(data: Path | None = None) -> list[str]:
-    """Return the names that `load_task` knows: those in `data`, sorted, then the embedded tasks.
+    """Return the names of the tasks in a folder, sorted, or those of the embedded tasks.
 
     Args:
-        data: Folder of `.npz` files and folders of images, or None.
+        data: Folder of `.npz` files and folders of images; None for the embedded tasks.
 
     Raises:
         DataError: `data` is no folder.
@@ -69,7 +70,7 @@ def task_names(data: Path | None = None) -> list[str]:
     visible = [path for path in data.iterdir() if not path.name.startswith(".")]
     found = {path.stem for path in visible if path.suffix == ".npz"}
     found |= {path.name for path in visible if path.is_dir()}
-    return sorted(found) + [name for name in EMBEDDED if name not in found]
+    return sorted(found)
 
 
 def _looks_like_path(spec: str) -> bool:

@@ -16,11 +16,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+from transformers import CLIPModel
 
 from mergeward.checkpoint import Checkpoint, open_checkpoint
-from mergeward.errors import CheckpointError, UnsupportedError
+from mergeward.errors import CheckpointError
+from mergeward.vision.build import build_model
 from mergeward.vision.preprocess import Preprocessor
+from mergeward.vision.text import load_tokenizer, text_features
 
 
 class ClipEncoder(nn.Module):
@@ -67,11 +69,6 @@ class Clip:
     preprocessor: Preprocessor
     model: CLIPModel
 
-    @property
-    def image_size(self) -> int:
-        """Side of the square input, in pixels."""
-        return int(self.model.config.vision_config.image_size)
-
     def encoder_with(self, state: Mapping[str, Tensor]) -> ClipEncoder:
         """Return a copy of the encoder with other weights; names and shapes must be its own.
 
@@ -101,13 +98,13 @@ class Clip:
 
         Returns:
             float32 `[C, D]`.
+
+        Raises:
+            CheckpointError: The tokenizer is missing, malformed, or not this model's.
         """
-        tokenizer = AutoTokenizer.from_pretrained(self.source.path, trust_remote_code=False)
-        limit = self.model.config.text_config.max_position_embeddings
+        tokenizer = load_tokenizer(self.source.path)
         sentences = [template.format(name) for name in class_names for template in templates]
-        tokens = tokenizer(sentences, padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        pooled = self.model.text_model(**tokens).pooler_output
-        features = F.normalize(self.model.text_projection(pooled), dim=-1)
+        features = text_features(self.model, tokenizer, sentences, name=self.source.name)
         classes = features.view(len(class_names), len(templates), -1).mean(1)
         return F.normalize(classes, dim=-1) * self.model.logit_scale.exp()
 
@@ -116,35 +113,21 @@ def load_clip(path: str | Path) -> Clip:
     """Load a CLIP model from a Hugging Face directory or hub id.
 
     Args:
-        path: Directory with `config.json`, safetensors weights, tokenizer and `preprocessor_config.json`, or
-            a hub id such as `openai/clip-vit-base-patch32`.
+        path: Directory with `config.json`, safetensors weights, tokenizer and `preprocessor_config.json` (or
+            `processor_config.json`), or a hub id such as `openai/clip-vit-base-patch32`.
 
     Raises:
         CheckpointError: A file is missing, malformed or does not fit the configuration.
         UnsupportedError: The checkpoint is of another architecture.
     """
     source = open_checkpoint(path)
-    if (source.config or {}).get("model_type") != "clip":
-        found = (source.config or {}).get("model_type", "no config.json")
-        raise UnsupportedError(f"{source.path}: expected a CLIP model (model_type 'clip'), found {found!r}")
-    preprocessor = Preprocessor.from_file(source.path / "preprocessor_config.json")
-    model = _build(source)
+    model = build_model(source)
+    folder = cast(Path, source.folder)
+    preprocessor = Preprocessor.from_folder(folder)
+    side = model.vision_model.config.image_size
+    if preprocessor.output_size != (side, side):
+        height, width = preprocessor.output_size or (0, 0)
+        raise CheckpointError(
+            f"{folder}: its preprocessor makes images of {width}x{height}, its model takes {side}x{side}"
+        )
     return Clip(source, ClipEncoder(model, preprocessor).eval(), preprocessor, model)
-
-
-def _build(source: Checkpoint) -> CLIPModel:
-    model = CLIPModel(CLIPConfig.from_dict(source.config)).float().eval()
-    expected = model.state_dict()
-    state = {name: source.read(name) for name in source.tensors if name in expected}
-    missing = sorted(set(expected) - set(state))
-    if missing:
-        raise CheckpointError(f"{source.path}: {len(missing)} tensors missing, first {missing[0]!r}")
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{source.path}: tensor {name!r} has shape {tuple(tensor.shape)}, "
-                f"config.json asks for {tuple(expected[name].shape)}"
-            )
-    model.load_state_dict(state)
-    model.requires_grad_(False)
-    return cast(CLIPModel, model)

@@ -24,7 +24,7 @@ EMBEDDED: dict[str, Drawing] = {
 }
 SPLIT_SIZES: dict[SplitName, int] = {"train": 2000, "adapt": 300, "validation": 300, "test": 500}
 PLAIN_SIZE = 3000
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 """To be raised with every change of what is drawn: pictures are cached under it."""
 
 
@@ -90,7 +90,7 @@ def _draw(drawing: Drawing, purpose: str, labels: Labels, seed: int) -> Pixels:
     pictures = []
     for index in track(range(len(labels)), f"draw {drawing.name}"):
         random = numpy_generator(seed, "embedded", drawing.name, purpose, index)
-        nuisance = random.uniform(0.0, 0.7) if purpose == "pretrain" else 1.0
+        nuisance = random.uniform(0.0, 0.7) if purpose == "pretrain" else drawing.nuisance
         pictures.append(drawing.draw(int(labels[index]), random, nuisance, purpose))
     return np.stack(pictures)
 

@@ -30,10 +30,12 @@ class Drawing:
         name: The task's name.
         class_names: In label order.
         summary: What the pictures show.
-        draw: `(label, random, nuisance, purpose) -> uint8 [32, 32, 3]`; `nuisance` goes from 0 (plain) to 1
-            (the task), `purpose` is a split or `pretrain`, for tasks made from originals that splits must not
+        draw: `(label, random, nuisance, purpose) -> uint8 [32, 32, 3]`; `nuisance` goes from 0 (plain)
+            upwards, `purpose` is a split or `pretrain`, for tasks made from originals that splits must not
             share.
         templates: Sentences for the zero-shot head.
+        nuisance: How strong the nuisances are in the task itself; chosen so that the base's zero-shot answers
+            leave room for fine-tuning.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Drawing:
     summary: str
     draw: Callable[[int, Random, float, str], Pixels]
     templates: tuple[str, ...]
+    nuisance: float = 1.0
 
 
 def palette(random: Random, nuisance: float) -> tuple[Colour, Colour]:

@@ -177,4 +177,5 @@ DRAWING = Drawing(
     summary="land and water seen from above",
     draw=draw_terrain,
     templates=("a satellite photo of {}.", "an aerial image of {}.", "{}"),
+    nuisance=2.0,
 )
