@@ -73,9 +73,10 @@ def open_safetensors(path: Path) -> OpenFile:
 def _header_bytes(path: Path) -> bytes:
     prefix = first_bytes(path, 8)
     size = int.from_bytes(prefix, "little")
-    if prefix[:4] == b"PK\x03\x04" or prefix[:1] == b"\x80":
-        raise CheckpointError(f"{path}: a pickle under another name; convert to safetensors")
     if len(prefix) < 8 or size + 8 > path.stat().st_size:
+        # Only now: a header of 128 bytes, or 384, begins with the byte that a pickle does.
+        if prefix[:4] == b"PK\x03\x04" or prefix[:1] == b"\x80":
+            raise CheckpointError(f"{path}: a pickle under another name; convert to safetensors")
         raise CheckpointError(f"{path}: truncated, or not a safetensors file")
     if size > MAX_HEADER_BYTES:
         raise CheckpointError(f"{path}: its header claims {size} bytes; at most {MAX_HEADER_BYTES} are read")
