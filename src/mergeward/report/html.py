@@ -1,0 +1,103 @@
+"""One HTML file that shows a whole run and asks for nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+from mergeward.bench.results import Results
+from mergeward.errors import OutputError
+from mergeward.report import chart, grid, headline, pictures, reading
+from mergeward.report.words import enumeration, label
+
+
+def write_page(results: Results, path: Path) -> None:
+    """Write results as one self-contained HTML page: tables, charts, triggers, examples, controls.
+
+    The page is written under a temporary name and renamed, so that an interrupted run leaves the old page or
+    none. An existing page is replaced; missing parent folders are made. Equal results give equal bytes.
+
+    Args:
+        results: A whole run with at least one row, every attacked row with its control.
+        path: The file to write.
+
+    Raises:
+        OutputError: The file cannot be written.
+        KeyError: A control is missing; numbers are not reported without it.
+
+    Example:
+        >>> write_page(results, Path("demo-output/index.html"))  # doctest: +SKIP
+    """
+    page = _render(results)
+    try:
+        _write_atomically(path, page)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write the page: {error.strerror or error}") from error
+
+
+def _render(results: Results) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mergeward", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["label"] = label
+    environment.filters["enumeration"] = enumeration
+    script = _asset("page.js")
+    return environment.get_template("page.html.j2").render(
+        results=results,
+        findings=headline.findings(results),
+        results_grid=grid.results_grid(results),
+        controls_grid=grid.controls_grid(results),
+        tasks_grid=grid.tasks_grid(results),
+        attacks=reading.attacks(results),
+        methods=reading.methods(results),
+        tasks=reading.tasks(results),
+        charts=chart.charts(results),
+        axis=chart,
+        cards=[
+            pictures.attack_card(entry, reading.target_tasks(entry.attack, results))
+            for entry in results.pictures
+        ],
+        json_address=_json_address(results),
+        style=_asset("page.css"),
+        script=script,
+        script_hash=_integrity(script),
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("mergeward.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _integrity(script: str) -> str:
+    """Return the hash under which the page's policy allows this script and no other."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _json_address(results: Results) -> str:
+    text = json.dumps(results.to_json(), indent=2, ensure_ascii=False)
+    return f"data:application/json;base64,{base64.b64encode(text.encode()).decode('ascii')}"
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.parent / f".{path.name}.{secrets.token_hex(6)}.partial"
+    try:
+        with scratch.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,53 @@
+"""How names and numbers are written, the same in terminals, Markdown and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+NO_ATTACK = "none"
+"""The `attack` of rows whose contributions are all clean."""
+
+ABSENT = "–"
+"""Stands where a column has no meaning for a row."""
+
+_SPELLINGS = {
+    NO_ATTACK: "none (all clean)",
+    "adamerging": "AdaMerging",
+    "badmerging-off": "BadMerging off-task",
+    "badmerging-on": "BadMerging on-task",
+    "badnets": "BadNets",
+    "dam": "DAM",
+    "dare": "DARE",
+    "ties": "TIES",
+}
+
+
+def label(name: str) -> str:
+    """Return a method's or an attack's name as prose spells it: `ties` is TIES."""
+    return _SPELLINGS.get(name, name.replace("_", " "))
+
+
+def percent(rate: float) -> str:
+    """Return a rate in percent with one decimal and no sign: 0.9104 is `91.0`."""
+    return f"{100 * rate:.1f}"
+
+
+def whole_percent(rate: float) -> str:
+    """Return a rate as running text gives it: 0.9104 is `91 %`, with a space that does not break.
+
+    What is not quite none or all is not rounded to it: 0.9966 is `99.7 %`.
+    """
+    rounded = f"{100 * rate:.0f}"
+    nearly = rounded in {"0", "100"} and rate not in {0.0, 1.0}
+    return f"{percent(rate) if nearly else rounded}\N{NO-BREAK SPACE}%"
+
+
+def points(difference: float) -> str:
+    """Return a difference of rates in percentage points, signed: -0.012 is `−1.2`."""
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text in {"+0.0", "-0.0"} else text.replace("-", "−")
+
+
+def enumeration(parts: Sequence[str]) -> str:
+    """Return `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
