@@ -18,6 +18,7 @@ import hypothesis
 import pytest
 
 from browser import Browser, find_browser
+from tiny_clip import save_tiny_clip
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -54,6 +55,12 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "own-cache"
     monkeypatch.setenv("MERGEWARD_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a CLIP of a few thousand parameters with random weights; not to be written to."""
+    return save_tiny_clip(tmp_path_factory.mktemp("tiny") / "base")
 
 
 @pytest.fixture(scope="session")

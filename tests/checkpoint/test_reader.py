@@ -115,7 +115,9 @@ def test_a_header_of_any_length_is_read(tmp_path: Path) -> None:
     """One in thirty-two headers has a length whose first byte is that of a pickle, 0x80."""
     first_bytes = set()
     for length in range(0, 256, 8):
-        path = save_folder(tmp_path / str(length), {"w": STATE["norm.weight"]}, metadata={"note": "n" * length})
+        path = save_folder(
+            tmp_path / str(length), {"w": STATE["norm.weight"]}, metadata={"note": "n" * length}
+        )
         first_bytes.add((path / "model.safetensors").read_bytes()[0])
         with open_checkpoint(path) as checkpoint:
             assert torch.equal(checkpoint.read("w"), STATE["norm.weight"])

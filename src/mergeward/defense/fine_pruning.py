@@ -72,8 +72,8 @@ def run(problem: HardenProblem, parameters: FinePruningParameters) -> Hardened:
         parameters: The share.
 
     Returns:
-        The hardened weights. The record holds, for each MLP, the indices of the neurons put back and the
-        share of its squared change from the base that went with them.
+        The hardened weights. The record holds, for each MLP, how many neurons were put back and the share of
+        its squared change from the base that went with them.
 
     Raises:
         UnsupportedError: The encoder has no MLPs of CLIP's form (`mlp.fc1`, an activation, `mlp.fc2`).
@@ -89,7 +89,7 @@ def run(problem: HardenProblem, parameters: FinePruningParameters) -> Hardened:
         before = _squared_change(state, base, name)
         put_back(state, base, name, idle)
         removed = 1 - _squared_change(state, base, name) / before if before else 0.0
-        record[name] = {"neurons": sorted(idle.tolist()), "of": len(active), "change_removed": removed}
+        record[name] = {"neurons": len(idle), "of": len(active), "change_removed": removed}
     return Hardened(state, {"put_back": record})
 
 
@@ -142,7 +142,7 @@ def _mlps(encoder: nn.Module) -> dict[str, int]:
     found = {}
     for name, module in encoder.named_modules():
         first, second = getattr(module, "fc1", None), getattr(module, "fc2", None)
-        if name.rpartition(".")[2] != "mlp" or not isinstance(first, nn.Linear):
+        if name.rpartition(".")[2] != "mlp" or not isinstance(first, nn.Linear) or first.bias is None:
             continue
         if isinstance(second, nn.Linear) and first.out_features == second.in_features:
             found[name] = first.out_features

@@ -1,0 +1,27 @@
+"""A merged tiny CLIP with its base, as a defense is given them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mergeward.defense import HardenProblem
+from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.vision import load_clip
+from tiny_clip import SIDE, save_tuned
+
+
+def unlabelled(name: str, *, images: int, seed: int) -> UnlabelledTask:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (images, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+    return UnlabelledTask(name, pixels, torch.randn(3, 8, generator=generator))
+
+
+@pytest.fixture
+def problem(tiny_clip: Path, tmp_path: Path) -> HardenProblem:
+    merged = load_clip(save_tuned(tiny_clip, tmp_path / "merged", seed=1, size=0.3))
+    base = load_clip(tiny_clip).encoder.state_dict()
+    tasks = (unlabelled("one", images=5, seed=2), unlabelled("two", images=9, seed=3))
+    return HardenProblem(merged.encoder, base, tasks, seed=0)
