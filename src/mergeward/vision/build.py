@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -60,7 +61,8 @@ def build_model(source: Checkpoint) -> CLIPModel:
     """
     config = _config(source)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the first values of weights, of which these have none
             model = CLIPModel(config)
     except _MALFORMED as error:
         raise _malformed(source, error) from error
