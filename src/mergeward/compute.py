@@ -30,10 +30,14 @@ def thread_count() -> int:
 
 
 @contextmanager
-def fixed_threads() -> Iterator[None]:
-    """Run a block on exactly `thread_count()` threads, so that its bits do not depend on the machine's."""
+def fixed_threads(threads: int | None = None) -> Iterator[None]:
+    """Run a block on a fixed number of threads, so that its bits do not depend on the machine's.
+
+    Args:
+        threads: How many; by default `thread_count()`.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(thread_count())
+    torch.set_num_threads(thread_count() if threads is None else threads)
     try:
         yield
     finally:

@@ -33,7 +33,8 @@ def run(pool: Pool) -> StageResult:
     Four measures: the logarithm of its length, the shares of its squared length that lie in each layer, its
     mean cosine to the others, and its mean sign agreement with them. For each, how far it lies from the
     median of the others in units of their spread (leave-one-out, so that it cannot hide by widening the
-    spread). The score is the mean of its ranks in the four.
+    spread). The score is the mean over the four of log(1 + deviation): four of middling size count as much as
+    one that is very large, of which spreads of a few values easily make one.
     """
     names = tuple(pool.contributions)
     if not names:
@@ -44,8 +45,8 @@ def run(pool: Pool) -> StageResult:
         scores: dict[str, float] = {}
     else:
         deviations = {measure: leave_one_out(values) for measure, values in measures(sums).items()}
-        mean_ranks = torch.stack([ascending_ranks(value) for value in deviations.values()]).mean(0)
-        scores = dict(zip(names, mean_ranks.tolist(), strict=True))
+        combined = torch.stack(list(deviations.values())).log1p().mean(0)
+        scores = dict(zip(names, combined.tolist(), strict=True))
     evidence = {
         name: Evidence(
             NAME,
@@ -94,13 +95,6 @@ def leave_one_out(values: Tensor) -> Tensor:
         least = 1e-6 * values.abs().amax(1) + torch.finfo(torch.float64).tiny
         deviations.append((values[:, index] - median[:, 0]).abs() / spread.maximum(least))
     return torch.stack(deviations).square().mean(1).sqrt()
-
-
-def ascending_ranks(values: Tensor) -> Tensor:
-    """Return the ranks of `[N]` values from 1 (least) to N, equal ones sharing the mean of theirs."""
-    below = (values.unsqueeze(0) < values.unsqueeze(1)).sum(1)
-    equal = (values.unsqueeze(0) == values.unsqueeze(1)).sum(1)
-    return below + (equal + 1.0).double() / 2
 
 
 def _summary(index: int, deviations: Mapping[str, Tensor]) -> str:

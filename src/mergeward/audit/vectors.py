@@ -75,7 +75,7 @@ def vector_sums(
     count = len(contributions)
     products = torch.zeros(len(layers), count, count, dtype=torch.float64)
     agree, moved = torch.zeros(2, count, count, dtype=torch.float64)
-    with fixed_threads():
+    with fixed_threads(1):  # so few rows gain nothing from more, and wait for them on a busy machine
         for name in track(tuple(scope), "task-vector statistics"):
             start = base.read(name).flatten()
             ends = [contribution.read(name).flatten() for contribution in contributions]

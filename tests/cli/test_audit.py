@@ -1,0 +1,100 @@
+"""`mergeward audit`: its exit codes, its table, its JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mergeward.cli.app import run
+from mergeward.provenance import Provenance
+from tiny_clip import save_tuned
+
+
+@pytest.fixture
+def recipe(tiny_clip: Path, tmp_path: Path) -> Path:
+    models = [save_tuned(tiny_clip, tmp_path / f"model-{index}", seed=index) for index in range(3)]
+    path = tmp_path / "recipe.yaml"
+    content = {
+        "merge_method": "ties",
+        "base_model": str(tiny_clip),
+        "models": [{"model": str(model)} for model in models],
+    }
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def test_nothing_found_but_not_everything_examined(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["audit", str(recipe)]) == 2
+    output = capsys.readouterr().out
+    assert "inconclusive" in output
+    assert "Not covered" in output
+    assert "trigger inversion" in output
+    assert "no issue" not in output.lower()
+
+
+def test_a_suspect(tiny_clip: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    marked = Provenance(kind="contribution", method="badnets", backdoor=True).to_metadata()
+    folder = recipe.parent / "[red]model"
+    save_tuned(tiny_clip, folder, seed=7, metadata=marked)
+    text = recipe.read_text(encoding="utf-8").replace("model-2", folder.name)
+    recipe.write_text(text, encoding="utf-8")
+    assert run(["audit", str(recipe)]) == 1
+    output = capsys.readouterr().out
+    assert "[red]model" in output.replace("\n", "")
+    assert "suspect" in output
+
+
+def test_failed_and_nothing_examined(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in range(3):
+        (recipe.parent / f"model-{index}" / "model.safetensors").unlink()
+        assert run(["audit", str(recipe)]) == (3 if index == 2 else 2)
+        assert "hygiene failed" in capsys.readouterr().out
+
+
+def test_usage(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("merge_methd: ties", encoding="utf-8")
+    unknown = tmp_path / "unknown.yaml"
+    unknown.write_text(recipe.read_text(encoding="utf-8").replace("ties", "tie"), encoding="utf-8")
+    for arguments in (
+        [],
+        [str(recipe), "--jso", "x"],
+        [str(tmp_path / "nowhere.yaml")],
+        [str(wrong)],
+        [str(unknown)],
+    ):
+        assert run(["audit", *arguments]) == 4, arguments
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+
+
+def test_a_missing_base_is_a_failure(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    recipe.write_text(yaml.safe_dump({**content, "base_model": "./no-base"}), encoding="utf-8")
+    assert run(["audit", str(recipe)]) == 2
+    assert "no-base" in capsys.readouterr().err
+
+
+def test_the_exit_codes_of_other_commands_are_as_before(tmp_path: Path) -> None:
+    assert run(["merge", str(tmp_path / "nowhere.yaml"), str(tmp_path / "out")]) == 3
+    assert run(["merge", "--jso"]) == 2
+
+
+def test_json(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "report.json"
+    run(["audit", str(recipe), "--json", str(path)])
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["exit_code"] == 2
+    assert sorted(one["rank"] for one in content["contributions"]) == [1, 2, 3]
+    assert capsys.readouterr().out
+
+
+def test_help_says_that_the_exit_codes_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["audit", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "Exit codes of this command" in words
+    assert "3 nothing could be examined" in words

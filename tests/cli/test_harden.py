@@ -1,0 +1,79 @@
+"""`mergeward harden`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mergeward.checkpoint import open_checkpoint
+from mergeward.cli.app import run
+from mergeward.cli.options import assignments
+from mergeward.errors import UsageError
+from mergeward.provenance import Provenance
+from tiny_clip import save_tuned
+
+
+def test_a_hardened_model_is_written(tiny_clip: Path, tmp_path: Path) -> None:
+    merged = save_tuned(tiny_clip, tmp_path / "merged", seed=1)
+    out = tmp_path / "out"
+    arguments = [
+        "harden",
+        str(merged),
+        "--base",
+        str(tiny_clip),
+        "--defense",
+        "fine_pruning",
+        "--out",
+        str(out),
+    ]
+    assert run([*arguments, "--task", "digits", "--set", "share=0.5", "--seed", "2"]) == 0
+    with open_checkpoint(out) as checkpoint:
+        record = Provenance.from_metadata(checkpoint.metadata)
+    assert record is not None
+    assert (record.kind, record.parameters, record.seed) == ("hardened", {"share": 0.5}, 2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "message"),
+    [
+        ({"--defense": "fine_prunin"}, 2, "did you mean 'fine_pruning'"),
+        ({"--task": "digitz"}, 2, "digitz"),
+        ({"--set": "shar=1"}, 3, "did you mean 'share'"),
+        ({"--set": "share"}, 2, "expected KEY=VALUE"),
+        ({"--base": "./nowhere"}, 4, "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_code(
+    tiny_clip: Path,
+    tmp_path: Path,
+    changed: dict[str, str],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = {
+        "--base": str(tiny_clip),
+        "--defense": "fine_pruning",
+        "--task": "digits",
+        "--out": str(tmp_path / "out"),
+        **changed,
+    }
+    assert run(["harden", str(tiny_clip), *(part for pair in options.items() for part in pair)]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_that_are_set_have_types() -> None:
+    assert assignments(["a=1", "b=0.5", "c=true", "d=x=y", "e="]) == {
+        "a": 1, "b": 0.5, "c": True, "d": "x=y", "e": None,
+    }  # fmt: skip
+    assert assignments(None) == {}
+
+
+@pytest.mark.parametrize("text", ["", "a", "=1", "a=[1"])
+def test_what_is_no_assignment_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--set"):
+        assignments([text])
