@@ -1,47 +1,22 @@
-"""A CLIP of a few thousand parameters with random weights, as files, and tasks that fit it."""
+"""A CLIP of a few thousand parameters with random weights, "fine-tunes" of it, and tasks that fit it."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel
 
+from letter_clip import SIDE, letter_tokenizer, save_clip, tiny_model
 from mergeward.images import ArrayImages
 from mergeward.tasks import SPLIT_NAMES, Split, Task
-from mergeward.testbed.tokenizer import train_tokenizer
-from mergeward.vision import Preprocessor
-
-SIDE = 16
-TOWER = {"hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
-def save_tiny_clip(folder: Path, *, seed: int = 0) -> Path:
+def save_tiny_clip(folder: Path) -> Path:
     """Write an untrained CLIP with tokenizer and preprocessor in Hugging Face layout."""
-    tokenizer = train_tokenizer(["a photo of a red square"], merges=4, context_length=12)
-    config = CLIPConfig(
-        projection_dim=8,
-        vision_config={**TOWER, "image_size": SIDE, "patch_size": 8, "projection_dim": 8},
-        text_config={
-            **TOWER,
-            "vocab_size": len(tokenizer),
-            "max_position_embeddings": tokenizer.model_max_length,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-            "projection_dim": 8,
-        },
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        CLIPModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    preprocessor = Preprocessor(resize=SIDE, crop=(SIDE, SIDE))
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor.to_config()))
-    return folder
+    tokenizer = letter_tokenizer()
+    return save_clip(folder, tiny_model(tokenizer), tokenizer)
 
 
 def save_tuned(

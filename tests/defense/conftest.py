@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from letter_clip import SIDE
 from mergeward.defense import HardenProblem
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.vision import load_clip
-from tiny_clip import SIDE, save_tuned
+from tiny_clip import save_tuned
 
 
 def unlabelled(name: str, *, images: int, seed: int) -> UnlabelledTask:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (images, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
-    return UnlabelledTask(name, pixels, torch.randn(3, 8, generator=generator))
+    return UnlabelledTask(name, pixels, torch.randn(3, 12, generator=generator))
 
 
 @pytest.fixture
