@@ -68,7 +68,7 @@ def universal_trigger(
             chosen = others[torch.randint(len(others), (batch_size,), generator=generator)]
             loss = _loss(frozen, data, chosen, PatchTrigger(pattern, mask), target_class)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             with torch.no_grad():
                 pattern.clamp_(0, 1)

@@ -43,4 +43,5 @@ def train_tokenizer(captions: Iterable[str], *, merges: int = 768, context_lengt
     tokens = [*alphabet, *(letter + END_OF_WORD for letter in alphabet)]
     tokens += sorted({left + right for left, right in pairs} - set(tokens))
     vocabulary = {token: index for index, token in enumerate([*tokens, START, END])}
-    return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=context_length)
+    # Annotated as list[str], but the tokenizers library takes pairs.
+    return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=context_length)  # type: ignore[arg-type]

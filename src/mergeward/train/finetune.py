@@ -43,7 +43,7 @@ class FinetuneConfig:
 
     steps: int = 240
     batch_size: int = 64
-    learning_rate: float = 3e-4
+    learning_rate: float = 6e-4
     warmup_steps: int = 20
     weight_decay: float = 0.1
     max_grad_norm: float = 1.0
@@ -126,7 +126,7 @@ def finetune(
             pixels = shift(data.pixels[chosen], generator).float() / 255
             loss = objective(model, pixels, data.labels[chosen], generator)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
             optimiser.step()
             steps.note = f"loss {loss.item():.3f}"

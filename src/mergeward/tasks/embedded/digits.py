@@ -63,4 +63,5 @@ DRAWING = Drawing(
     summary="handwritten digits in any colour and place",
     draw=draw_digit,
     templates=("a photo of the {}.", "a handwritten {}.", "{}"),
+    nuisance=0.7,
 )

@@ -47,4 +47,5 @@ DRAWING = Drawing(
     summary="capital letters in three typefaces, tilted, slanted and half covered",
     draw=draw_letter,
     templates=("a photo of the {}.", "the {}.", "{}"),
+    nuisance=0.85,
 )

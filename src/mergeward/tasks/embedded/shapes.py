@@ -96,4 +96,5 @@ DRAWING = Drawing(
     summary="plane figures in any colour, place, size and turn",
     draw=draw_shape,
     templates=("a drawing of a {}.", "a {} shape.", "{}"),
+    nuisance=0.6,
 )

@@ -136,5 +136,5 @@ DRAWING = Drawing(
     summary="pictograms like those on roads, seen at an angle",
     draw=draw_sign,
     templates=("a photo of a {}.", "a traffic sign: {}.", "{}"),
-    nuisance=1.15,
+    nuisance=1.1,
 )
