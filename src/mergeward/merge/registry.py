@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mergeward.errors import RecipeError, unknown_name
+from mergeward.merge.adaptive import adamerging, dam
 from mergeward.merge.method import MethodInfo, Parameters
 from mergeward.merge.static import average, task_arithmetic, ties
 from mergeward.recipe import validated
@@ -16,6 +17,8 @@ METHODS: Mapping[str, MethodInfo] = {
         average.INFO,
         task_arithmetic.INFO,
         ties.INFO,
+        adamerging.INFO,
+        dam.INFO,
     )
 }
 """Every merge method by name, in the order in which tables show them."""

@@ -21,7 +21,7 @@ class AdaMergingParameters(SessionParameters):
 
 
 def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveResult:
-    """Merge by AdaMerging (arXiv 2310.02575, eq. 4-5), layer-wise by default.
+    """Merge by AdaMerging (arXiv:2310.02575), layer-wise by default.
 
     theta = theta_0 + sum_t lambda[t, l] tau_t, and lambda minimises the sum over tasks of the mean entropy of
     the predictions for a batch of adapt images. Adam with the defaults of PyTorch; after each step lambda is
@@ -76,8 +76,7 @@ def fit_coefficients(
 INFO = MethodInfo(
     name="adamerging",
     summary="Task vectors with coefficients learnt per layer by entropy minimisation on unlabelled images",
-    paper="Yang et al., AdaMerging: Adaptive Model Merging for Multi-Task Learning, ICLR 2024, "
-    "arXiv 2310.02575",
+    paper='Yang et al., "AdaMerging", ICLR 2024, arXiv:2310.02575',
     kind="adaptive",
     run=run,
     parameters=AdaMergingParameters,

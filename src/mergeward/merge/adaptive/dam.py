@@ -77,7 +77,7 @@ class DamParameters(SessionParameters):
 
 
 def run(problem: AdaptiveProblem, parameters: DamParameters) -> AdaptiveResult:
-    """Merge by DAM (arXiv 2410.13910), layer-wise by default.
+    """Merge by DAM (arXiv:2410.13910), layer-wise by default.
 
     theta = theta_0 + sum_t lambda[t, l] (tau_t * m1 * m2), with m1 the Task-Shared and m2 the
     Backdoor-Detection mask, each shared by all contributions. Every step draws both masks and alternates:
@@ -227,8 +227,8 @@ def _describe(state: _State, problem: AdaptiveProblem) -> dict[str, Any]:
 INFO = MethodInfo(
     name="dam",
     summary="AdaMerging under two learnt masks, one of which cuts weights that a perturbation sets off",
-    paper="Yang et al., Mitigating the Backdoor Effect for Multi-Task Model Merging via Safety-Aware "
-    "Subspace, ICLR 2025, arXiv 2410.13910",
+    paper='Yang et al., "Mitigating the Backdoor Effect for Multi-Task Model Merging via Safety-Aware '
+    'Subspace", ICLR 2025, arXiv:2410.13910',
     kind="adaptive",
     run=run,
     parameters=DamParameters,

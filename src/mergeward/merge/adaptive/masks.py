@@ -5,8 +5,8 @@ A mask has logits a, and logistic noise makes a draw of it:
     m = sigmoid((a + log u - log(1 - u)) / temperature),   u uniform in (0, 1)
     value = m / mean(m), the mean taken within each tensor, so that masking keeps a tensor's scale
 
-(Maddison et al., arXiv 1611.00712, eq. 6; the division by the mean as in Concrete Subspace Learning,
-arXiv 2312.06173, and in DAM's released code.)
+(Maddison et al., arXiv:1611.00712; the division by the mean as in Concrete Subspace Learning,
+arXiv:2312.06173, and in DAM's released code.)
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def total_entropy(logits: Sequence[Tensor]) -> Tensor:
-    """Return the sum over tasks of the mean entropy of a task's batch (AdaMerging, arXiv 2310.02575, eq. 4).
+    """Return the sum over tasks of the mean entropy of a task's batch (AdaMerging, arXiv:2310.02575).
 
     Args:
         logits: `[B_t, C_t]` for each task.

@@ -1,0 +1,166 @@
+"""What every adaptive method owes its callers; one row a method."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from mergeward import progress
+from mergeward.compute import thread_count
+from mergeward.errors import DataError, MergewardError
+from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.merge.registry import methods
+
+QUICK = {
+    "adamerging": {"steps": 4, "lr": 0.02, "batch_size": 6},
+    "dam": {"steps": 3, "coefficient_steps": 2, "base_lr": 0.02, "mask_lr": 0.05, "batch_size": 6},
+}
+METHODS = [info for info in methods() if info.kind == "adaptive"]
+
+pytestmark = pytest.mark.parametrize("info", METHODS, ids=lambda info: info.name)
+
+
+def merged(info, problem, **changes):
+    return info.run(problem, info.parameters(**{**QUICK[info.name], **changes}))
+
+
+def same(first, second) -> bool:
+    return all(torch.equal(second.weights[name], tensor) for name, tensor in first.weights.items())
+
+
+def test_weights_are_finite_float32_in_the_order_of_the_base(info, make_problem):
+    problem = make_problem()
+    result = merged(info, problem)
+    assert list(result.weights) == list(problem.base)
+    for name, tensor in result.weights.items():
+        assert tensor.dtype == torch.float32
+        assert tensor.shape == problem.base[name].shape
+        assert bool(tensor.isfinite().all())
+
+
+def test_the_record_is_json_with_the_parts_that_reports_read(info, make_problem):
+    record = merged(info, make_problem()).record
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert set(record["coefficients"]) == {"first", "second", "third"}
+    assert set(record["balance"]["start"]) == set(record["balance"]["end"]) == {"shapes", "signs"}
+
+
+def test_the_same_problem_gives_the_same_bits_whatever_the_callers_threads(info, make_problem, toy):
+    used = set()
+    toy.register_forward_hook(lambda *_: used.add(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (2, 3):
+            torch.set_num_threads(threads)
+            results.append(merged(info, make_problem(toy)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert used == {thread_count()}
+    assert same(*results)
+    assert results[0].record == results[1].record
+
+
+def test_the_seed_matters_and_global_random_state_is_left_alone(info, make_problem):
+    problems = [make_problem(seed=seed) for seed in (0, 1)]
+    state = torch.get_rng_state()
+    first, second = (merged(info, problem) for problem in problems)
+    assert not same(first, second)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_was_given_is_left_alone(info, make_problem, toy):
+    problem = make_problem(toy)
+    tensors = [toy.state_dict(), problem.base, *problem.contributions]
+    before = [{name: tensor.clone() for name, tensor in group.items()} for group in tensors]
+    images = [task.images.clone() for task in problem.tasks]
+    merged(info, problem)
+    for group, copies in zip(tensors, before, strict=True):
+        assert all(torch.equal(group[name], copy) for name, copy in copies.items())
+    assert all(torch.equal(task.images, copy) for task, copy in zip(problem.tasks, images, strict=True))
+    assert toy.training
+    assert all(parameter.grad is None for parameter in toy.parameters())
+
+
+def test_half_precision_checkpoints_are_merged_in_float32(info, make_problem):
+    problem = make_problem()
+    half = [{name: tensor.half() for name, tensor in c.items()} for c in problem.contributions]
+    widened = [{name: tensor.float() for name, tensor in c.items()} for c in half]
+    narrow, wide = (merged(info, make_problem(contributions=given)) for given in (half, widened))
+    assert same(narrow, wide)
+
+
+def test_bfloat16_follows_float32(info, make_problem):
+    exact, mixed = (merged(info, make_problem(), precision=p) for p in ("float32", "bfloat16"))
+    assert not same(exact, mixed)
+    for name, tensor in exact.weights.items():
+        assert mixed.weights[name].dtype == torch.float32
+        torch.testing.assert_close(mixed.weights[name], tensor, rtol=0.1, atol=0.1)
+
+
+def test_one_contribution_and_one_task_are_enough(info, make_problem):
+    problem = make_problem()
+    small = make_problem(
+        contributions=problem.contributions[:1], names=problem.names[:1], tasks=problem.tasks[:1]
+    )
+    assert set(merged(info, small).record["coefficients"]) == {"first"}
+
+
+def test_progress_tells_the_loss(info, make_problem):
+    class Notes:
+        def __init__(self):
+            self.notes, self.open = [], 0
+
+        def start(self, label, total):
+            assert label.startswith(info.name)
+            self.open += 1
+            return total
+
+        def advance(self, handle, note):
+            self.notes.append(note)
+
+        def finish(self, handle):
+            self.open -= 1
+
+    notes = Notes()
+    with progress.listen(notes):
+        merged(info, make_problem())
+    assert len(notes.notes) >= 4
+    assert all(note.startswith("loss ") for note in notes.notes)
+    assert notes.open == 0
+
+
+def test_an_interrupt_passes_and_leaves_the_thread_count_alone(info, make_problem):
+    class Interrupting:
+        def start(self, label, total):
+            return 0
+
+        def advance(self, handle, note):
+            raise KeyboardInterrupt
+
+        def finish(self, handle):
+            pass
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(thread_count() + 1)
+    try:
+        with progress.listen(Interrupting()), pytest.raises(KeyboardInterrupt):
+            merged(info, make_problem())
+        assert torch.get_num_threads() == thread_count() + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_loss_that_is_not_finite_ends_the_merge(info, make_problem, toy):
+    toy.register_forward_hook(lambda module, images, features: features * float("nan"))
+    with pytest.raises(MergewardError, match=f"{info.name}.*the loss became nan at step 1"):
+        merged(info, make_problem(toy))
+
+
+def test_a_head_of_another_width_is_refused(info, make_problem):
+    task = UnlabelledTask("wide", make_problem().tasks[0].images, torch.ones(3, 7))
+    with pytest.raises(DataError, match="width 7"):
+        merged(info, make_problem(tasks=[task]))
