@@ -61,14 +61,14 @@ class DemoConfig:
     Attributes:
         seed: Seed of splits, contributions and merges.
         target_task: The task that the attacker contributes to; by default the second.
-        target_class: Label that triggered images are to be given (BadMerging: 1).
+        target_class: Label that triggered images are to be given; by default the first.
         training: How contributions are fine-tuned.
         methods: Merge methods with their parameters.
     """
 
     seed: int = 0
     target_task: str | None = None
-    target_class: int = 1
+    target_class: int = 0
     training: FinetuneConfig = field(default_factory=FinetuneConfig)
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
 

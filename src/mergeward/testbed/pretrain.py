@@ -46,7 +46,7 @@ class PretrainConfig:
         seed: Seed of weights, order, captions and shifts.
     """
 
-    steps: int = 6000
+    steps: int = 4000
     batch_size: int = 128
     learning_rate: float = 1e-3
     warmup_steps: int = 200

@@ -20,7 +20,7 @@ from mergeward.tasks.task import SPLIT_NAMES, Labels, Split, SplitName, Task
 __all__ = ["EMBEDDED", "load_embedded", "load_plain"]
 
 EMBEDDED: dict[str, Drawing] = {
-    module.DRAWING.name: module.DRAWING for module in (digits, terrain, signs, shapes, letters, textures)
+    module.DRAWING.name: module.DRAWING for module in (digits, signs, terrain, shapes, letters, textures)
 }
 SPLIT_SIZES: dict[SplitName, int] = {"train": 2000, "adapt": 300, "validation": 300, "test": 500}
 PLAIN_SIZE = 3000
