@@ -46,8 +46,8 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "average": {},
     "task_arithmetic": {"weight": 0.3},
     "ties": {"weight": 0.3, "density": 0.2},
-    "adamerging": {"steps": 60, "lr": 1e-2},
-    "dam": {"steps": 40, "coefficient_steps": 40, "base_lr": 1e-2, "mask_lr": 1e-2},
+    "adamerging": {"steps": 40, "lr": 1e-2},
+    "dam": {"steps": 25, "coefficient_steps": 25, "base_lr": 1e-2, "mask_lr": 1e-2},
 }
 """The methods, with budgets that let the whole grid run in minutes on two cores."""
 

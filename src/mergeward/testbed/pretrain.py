@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from mergeward.checkpoint import atomic_directory
 from mergeward.compute import fixed_threads, thread_count
 from mergeward.errors import DataError
 from mergeward.progress import track
+from mergeward.provenance import Provenance
 from mergeward.seeding import torch_generator
 from mergeward.tasks import Task
 from mergeward.testbed.card import write_card
@@ -94,10 +95,19 @@ def pretrain(
             if (step + 1) % config.save_every == 0:
                 trainer.save(progress_file, step + 1)
         seconds = time.perf_counter() - started
-        model.half().save_pretrained(folder)
+        _save(model, folder, config)
         tokenizer.save_pretrained(folder)
         write_card(folder, tasks, config, seconds, thread_count())
     progress_file.unlink(missing_ok=True)
+
+
+def _save(model: CLIPModel, folder: Path, config: PretrainConfig) -> None:
+    record = Provenance(kind="base", method="pretrain", parameters=asdict(config), seed=config.seed)
+    weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt", **record.to_metadata()})
+    model.config.architectures = ["CLIPModel"]
+    model.config.dtype = torch.float16
+    model.config.save_pretrained(folder)
 
 
 class _Trainer:

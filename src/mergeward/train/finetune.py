@@ -41,9 +41,9 @@ class FinetuneConfig:
     for the small CLIP of the test-bed.
     """
 
-    steps: int = 240
+    steps: int = 200
     batch_size: int = 64
-    learning_rate: float = 6e-4
+    learning_rate: float = 1e-3
     warmup_steps: int = 20
     weight_decay: float = 0.1
     max_grad_norm: float = 1.0
