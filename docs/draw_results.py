@@ -1,0 +1,176 @@
+"""Draws the measured results into the documentation: `python docs/draw_results.py`.
+
+Reads `docs/results/embedded.json`, which `mergeward demo --json` writes, and makes from it
+
+- `docs/assets/results.svg`: accuracy and attack success of every merge, beside the clean merge;
+- the section between the two comments in `README.md`: that picture, the findings in words, the table.
+
+A test holds both files to what this script makes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import jinja2
+
+from mergeward.bench import Controls, Results, Row
+from mergeward.bench.results import Control
+from mergeward.report import chart, markdown_table
+from mergeward.report.headline import findings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FIGURES = REPOSITORY / "docs" / "results" / "embedded.json"
+PICTURE = REPOSITORY / "docs" / "assets" / "results.svg"
+README = REPOSITORY / "README.md"
+
+BEGIN = "<!-- results: made by docs/draw_results.py -->"
+END = "<!-- results: end -->"
+
+MARGIN = 20
+GAP = 40
+TITLE = 30
+LEGEND = 34
+WIDTH = 2 * chart.WIDTH + GAP + 2 * MARGIN
+
+STYLE = """
+:root { --ground: #ffffff; --text: #1c1d20; --muted: #5c6068; --line: #d9dadd; --strong-line: #9a9da5;
+  --accuracy: #0072b2; --success: #d55e00; }
+@media (prefers-color-scheme: dark) { :root { --ground: #16181c; --text: #e6e7ea; --muted: #a2a7b0;
+  --line: #33373e; --strong-line: #6a707b; --accuracy: #56b4e9; --success: #f0803c; } }
+text { fill: var(--text); font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue",
+  "Liberation Sans", Arial, sans-serif; font-variant-numeric: tabular-nums; }
+.ground { fill: var(--ground); }
+.heading { font-weight: 600; font-size: 15px; }
+.measure, text.axis { fill: var(--muted); }
+text.axis { font-size: 11.5px; }
+.tick { stroke: var(--line); }
+.shift { stroke: var(--strong-line); stroke-width: 1.5; }
+.control { fill: none; stroke: var(--text); stroke-width: 1.5; }
+.accuracy .measured { fill: var(--accuracy); }
+.success .measured { fill: var(--success); }
+.interval { stroke: var(--success); stroke-width: 3.5; stroke-linecap: round; opacity: 0.55; }
+"""
+
+
+def load(path: Path) -> Results:
+    """Return the results that `mergeward demo --json` wrote, without pictures."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Results(
+        rows=tuple(Row(**row) for row in content["rows"]),
+        controls=_controls(content["controls"]),
+        setting=content["setting"],
+    )
+
+
+def _controls(content: Mapping[str, Any]) -> Controls:
+    def by_name(key: str) -> dict[str, Control]:
+        return {name: Control(**entry) for name, entry in content[key].items()}
+
+    return Controls(
+        base=Control(**content["base"]),
+        fine_tuned=content["fine_tuned"],
+        attacker_alone=by_name("attacker_alone"),
+        clean_merge=by_name("clean_merge"),
+        clean_retrain=by_name("clean_retrain"),
+    )
+
+
+def picture(results: Results) -> str:
+    """Return the charts of every attack as one SVG file, drawn as the report's page draws them."""
+    parts, y = list(_legend()), float(MARGIN + LEGEND)
+    for one in chart.charts(results):
+        parts.append(f'<text class="heading" x="{MARGIN}" y="{y + 14:g}">{escape(one.title)}</text>')
+        for column, panel in enumerate(one.panels):
+            x = MARGIN + column * (chart.WIDTH + GAP)
+            parts.append(
+                f'<text class="measure" x="{x + chart.PLOT_LEFT}" y="{y + 14:g}">{escape(panel.title)}</text>'
+            )
+            parts.append(_placed(panel, x, y + TITLE - 6))
+        y += TITLE + max(panel.height for panel in one.panels) + MARGIN / 2
+    height = y + MARGIN / 2
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" '
+        f'width="{WIDTH}" height="{height:g}">\n<style>{STYLE}</style>\n'
+        f'<rect class="ground" width="{WIDTH}" height="{height:g}" rx="8"/>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
+    )
+
+
+def _placed(panel: chart.Panel, x: float, y: float) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mergeward", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    drawn = str(environment.get_template("macros.html.j2").module.panel(panel, chart)).strip()
+    place = f'<svg x="{x:g}" y="{y:g}" width="{chart.WIDTH}" height="{panel.height:g}" '
+    return drawn.replace("<svg ", place, 1)
+
+
+def _legend() -> Iterator[str]:
+    y = MARGIN + 8
+    for x, kind in ((MARGIN + 8, "accuracy"), (MARGIN + 24, "success")):
+        yield f'<g class="{kind}"><circle class="measured" cx="{x}" cy="{y}" r="4.5"/></g>'
+    yield f'<text x="{MARGIN + 36}" y="{y + 4}">with the attacker’s contribution</text>'
+    yield f'<circle class="control" cx="{MARGIN + 260}" cy="{y}" r="6"/>'
+    yield f'<text x="{MARGIN + 274}" y="{y + 4}">control: only clean contributions, same trigger</text>'
+    yield f'<line class="interval" x1="{MARGIN + 590}" x2="{MARGIN + 612}" y1="{y}" y2="{y}"/>'
+    yield f'<text x="{MARGIN + 624}" y="{y + 4}">95 % interval</text>'
+
+
+def section(results: Results | None) -> str:
+    """Return what the README says of the results; nothing where there are none."""
+    if results is None:
+        return ""
+    setting = "\n".join(f"- {name}: `{value}`" for name, value in results.setting.items())
+    lines = "\n".join(f"- **{one.subject}** {one.statement}" for one in findings(results))
+    return f"""
+## Results
+
+What `mergeward demo` measures on the embedded CLIP and its tasks, with an attacker who contributes the model
+for `{results.rows[0].target_task}`:
+
+![Accuracy and attack success of every merge, beside the clean merge](docs/assets/results.svg)
+
+{lines}
+
+{markdown_table(results)}
+Control: the same trigger on the merge of clean contributions by the same method. Rows without an attack show
+the strongest attack’s trigger. The interval covers the finite number of test images, not other seeds. More, and
+the commands: [results](docs/results/index.md).
+
+<details><summary>Setting</summary>
+
+{setting}
+
+</details>
+
+"""
+
+
+def updated(readme: str, results: Results | None) -> str:
+    """Return the README with the section of these results between its two comments."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md: expected {BEGIN} and, after it, {END}")
+    return f"{before}{BEGIN}\n{section(results)}{END}{after}"
+
+
+def main() -> None:
+    """Bring the picture and the README up to date."""
+    results = load(FIGURES)
+    PICTURE.write_text(picture(results), encoding="utf-8")
+    README.write_text(updated(README.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
