@@ -61,7 +61,12 @@ def defenses() -> list[dict[str, Any]]:
 def tasks(data: Path | None = None) -> list[dict[str, Any]]:
     """Return the embedded tasks, and those of a folder of task files."""
     entries = [
-        {"name": drawing.name, "kind": "embedded", "summary": drawing.summary, "classes": list(drawing.class_names)}
+        {
+            "name": drawing.name,
+            "kind": "embedded",
+            "summary": drawing.summary,
+            "classes": list(drawing.class_names),
+        }
         for drawing in EMBEDDED.values()
     ]
     if data is not None:

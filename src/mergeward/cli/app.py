@@ -1,7 +1,4 @@
-"""The entry point: every failure that a user can cause becomes one line and an exit code.
-
-Commands import the library inside their functions, so that `--help` and a mistyped option answer at once.
-"""
+"""The entry point: every failure that a user can cause becomes one line and an exit code."""
 
 from __future__ import annotations
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
+from mergeward.audit import AuditReport, audit
+from mergeward.audit.report import INCONCLUSIVE, USAGE
 from mergeward.cli.terminal import show, write_json
 from mergeward.errors import MergewardError, RecipeError, UsageError
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from mergeward.audit import AuditReport
 
 EXIT_CODES = """
 Exit codes of this command, which are not those of the others: 0 nothing found and everything examined,
@@ -29,8 +28,6 @@ class AuditCommand(TyperCommand):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse, and have a mistake there exit as usage."""
-        from mergeward.audit.report import USAGE
-
         try:
             return super().make_context(*arguments, **options)
         except TyperException as error:
@@ -39,8 +36,6 @@ class AuditCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run, and have a failure exit as usage or as failed."""
-        from mergeward.audit.report import INCONCLUSIVE, USAGE
-
         try:
             return super().invoke(ctx)
         except MergewardError as error:
@@ -57,8 +52,6 @@ def audit_command(
     Stages so far: file hygiene, and statistics of the task vectors, which rank and decide nothing. A pool
     without a finding is therefore inconclusive (exit code 2), and the report says what was not looked at.
     """
-    from mergeward.audit import audit
-
     report = audit(recipe)
     if json is not None:
         write_json(report.to_json(), json)
@@ -68,9 +61,6 @@ def audit_command(
 
 
 def _table(report: AuditReport) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table("rank", "model", "verdict", "evidence")
     for one in (*report.contributions, report.base):
         rank = getattr(one, "rank", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,8 @@ from mergeward.cli.options import (
     assignments,
 )
 from mergeward.cli.terminal import say, warn
-
-if TYPE_CHECKING:
-    from mergeward.train import FinetuneConfig
+from mergeward.train import FinetuneConfig
+from mergeward.workflow import attack, finetune
 
 
 def finetune_command(
@@ -35,8 +34,6 @@ def finetune_command(
     batch_size: BatchSize = None,
 ) -> None:
     """Fine-tune a base on a task: a clean contribution."""
-    from mergeward.workflow import finetune
-
     finetune(base, task, out, data=data, training=_training(seed, steps, learning_rate, batch_size))
     say(f"contribution written to {out}")
 
@@ -57,8 +54,6 @@ def attack_command(
     set_: Set = None,
 ) -> None:
     """Make a backdoored contribution, to measure defenses against. It is marked as such."""
-    from mergeward.workflow import attack
-
     attack(
         name,
         base,
@@ -75,7 +70,5 @@ def attack_command(
 def _training(
     seed: int, steps: int | None, learning_rate: float | None, batch_size: int | None
 ) -> FinetuneConfig:
-    from mergeward.train import FinetuneConfig
-
     chosen = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     return FinetuneConfig(seed=seed, **{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]

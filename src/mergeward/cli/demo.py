@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from mergeward.bench import DemoConfig, run_demo
 from mergeward.cli.options import Data, Seed
 from mergeward.cli.terminal import say, show, write_json
-
-if TYPE_CHECKING:
-    from mergeward.tasks import Task
+from mergeward.report import controls_table, results_table, write_page
+from mergeward.tasks import Task, load_task, task_names
+from mergeward.testbed import EMBEDDED, base_path, local_base
+from mergeward.vision import load_clip
 
 
 def demo_command(
@@ -31,10 +33,6 @@ def demo_command(
     json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Merge clean and backdoored contributions five ways and measure what survives."""
-    from mergeward.bench import DemoConfig, run_demo
-    from mergeward.report import controls_table, results_table, write_page
-    from mergeward.vision import load_clip
-
     chosen = _tasks(data, tasks, seed)
     path = _base(base, data)
     results = run_demo(load_clip(path).source.path, chosen, DemoConfig(seed=seed, target_task=target_task))
@@ -48,16 +46,11 @@ def demo_command(
 
 
 def _tasks(data: Path | None, names: str | None, seed: int) -> list[Task]:
-    from mergeward.tasks import load_task, task_names
-
     chosen = names.split(",") if names else task_names(data)
     return [load_task(name.strip(), data=data, seed=seed) for name in chosen]
 
 
 def _base(base: str | None, data: Path | None) -> str | Path:
-    from mergeward.tasks import load_task, task_names
-    from mergeward.testbed import EMBEDDED, base_path, local_base
-
     if base is not None or data is None:
         return base_path(base or EMBEDDED)
     say("no --base: pretraining one on this data, or taking it from the cache; it stays there")

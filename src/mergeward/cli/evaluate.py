@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from mergeward.cli.options import Data, Json, Seed, Tasks
 from mergeward.cli.terminal import print_json, show
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from mergeward.workflow import Evaluation
+from mergeward.workflow import Evaluation, evaluate
 
 
 def evaluate_command(
@@ -27,8 +24,6 @@ def evaluate_command(
     json: Json = False,
 ) -> None:
     """Measure a model's accuracy, and the success of a trigger on it."""
-    from mergeward.workflow import evaluate
-
     evaluation = evaluate(model, task, trigger=trigger, data=data, seed=seed)
     if json:
         print_json(evaluation.to_json())
@@ -37,8 +32,6 @@ def evaluate_command(
 
 
 def _table(evaluation: Evaluation) -> Table:
-    from rich.table import Table
-
     table = Table("measure", "task", "rate %", "95 % interval", "test images")
     rows = [("accuracy", name, rate) for name, rate in evaluation.accuracy.items()]
     if evaluation.attack_success is not None and evaluation.trigger is not None:

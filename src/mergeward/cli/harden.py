@@ -8,6 +8,7 @@ import typer
 
 from mergeward.cli.options import Base, Data, Out, Seed, Set, Tasks, assignments
 from mergeward.cli.terminal import say
+from mergeward.workflow import harden
 
 
 def harden_command(
@@ -21,7 +22,5 @@ def harden_command(
     set_: Set = None,
 ) -> None:
     """Run a defense on a merged model. It sees the adapt images of each task, and no label."""
-    from mergeward.workflow import harden
-
     harden(model, base, defense, task, out, data=data, seed=seed, parameters=assignments(set_))
     say(f"hardened model written to {out}")

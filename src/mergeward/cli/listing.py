@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
+from mergeward import catalogue
 from mergeward.cli.options import Data, Json
 from mergeward.cli.terminal import print_json, show
 from mergeward.errors import unknown_name
@@ -19,10 +21,6 @@ def list_command(
     json: Json = False,
 ) -> None:
     """List the methods, attacks, defenses or tasks there are."""
-    from rich.table import Table
-
-    from mergeward import catalogue
-
     if kind not in KINDS:
         raise unknown_name("kind", kind, KINDS)
     entries: list[dict[str, Any]] = catalogue.tasks(data) if kind == "tasks" else getattr(catalogue, kind)()

@@ -9,6 +9,7 @@ import typer
 
 from mergeward.cli.options import Json
 from mergeward.cli.terminal import print_json, say, warn
+from mergeward.workflow import merge
 
 
 def merge_command(
@@ -17,8 +18,6 @@ def merge_command(
     json: Json = False,
 ) -> None:
     """Merge the contributions of a recipe into its base."""
-    from mergeward.workflow import merge
-
     report = merge(recipe, out)
     for name in report.backdoored_inputs:
         warn(f"{name} says of itself that it carries a backdoor; the merged model is marked accordingly")

@@ -9,6 +9,9 @@ import typer
 
 from mergeward.cli.options import Data, Out, Seed
 from mergeward.cli.terminal import say
+from mergeward.tasks import load_plain, load_task, task_names
+from mergeward.tasks.embedded import EMBEDDED
+from mergeward.testbed import PretrainConfig, pretrain
 
 testbed_app = typer.Typer(help="The small CLIP to try things on.", no_args_is_help=True)
 
@@ -35,10 +38,6 @@ def pretrain_command(
     seed: Seed = 0,
 ) -> None:
     """Pretrain a base on image-caption pairs; an interrupted run resumes when started again."""
-    from mergeward.tasks import load_plain, load_task, task_names
-    from mergeward.tasks.embedded import EMBEDDED
-    from mergeward.testbed import PretrainConfig, pretrain
-
     config = PretrainConfig(seed=seed) if steps is None else PretrainConfig(seed=seed, steps=steps)
     corpus = [load_plain(name) for name in EMBEDDED] if drawn or (drawn is None and data is None) else []
     if data is not None:
