@@ -47,7 +47,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "task_arithmetic": {"weight": 0.3},
     "ties": {"weight": 0.3, "density": 0.2},
     "adamerging": {"steps": 40, "lr": 1e-2},
-    "dam": {"steps": 25, "coefficient_steps": 25, "base_lr": 1e-2, "mask_lr": 1e-2},
+    "dam": {"steps": 20, "coefficient_steps": 20, "base_lr": 1e-2, "mask_lr": 1e-2},
 }
 """The methods, with budgets that let the whole grid run in minutes on two cores."""
 
@@ -62,7 +62,9 @@ class DemoConfig:
         seed: Seed of splits, contributions and merges.
         target_task: The task that the attacker contributes to; by default the second.
         target_class: Label that triggered images are to be given; by default the first.
-        training: How contributions are fine-tuned.
+        training: How clean contributions are fine-tuned.
+        attacker_training: How the attacker fine-tunes: at a higher rate, which is theirs to choose. The clean
+            retrain in the attacker's place does the same, so that it differs by the backdoor alone.
         methods: Merge methods with their parameters.
     """
 
@@ -70,6 +72,7 @@ class DemoConfig:
     target_task: str | None = None
     target_class: int = 0
     training: FinetuneConfig = field(default_factory=FinetuneConfig)
+    attacker_training: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(learning_rate=1e-3))
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
 
 
@@ -82,19 +85,20 @@ def run_demo(base: Path, tasks: Sequence[Task], config: DemoConfig = DemoConfig(
         config: Seed, target and budgets.
 
     Raises:
-        UsageError: Fewer than two tasks, or a target task that is not among them.
+        UsageError: Fewer than two tasks, two of one name, or a target task that is not among them.
     """
-    if len(tasks) < 2:
-        raise UsageError("the demonstration needs at least two tasks")
+    if len({task.name for task in tasks}) < max(2, len(tasks)):
+        raise UsageError("the demonstration needs at least two tasks, each of another name")
     target = _target(tasks, config)
     training = replace(config.training, seed=config.seed)
+    attacking = replace(config.attacker_training, seed=config.seed)
     clip = load_clip(base)
     maker = Maker(base, clip.source.digest())
     clean = {task.name: maker.clean(task, training) for task in track(tasks, "clean contributions")}
     attacker = {
-        "retrain": maker.clean(target, replace(training, seed=config.seed + 1)),
+        "retrain": maker.clean(target, replace(attacking, seed=config.seed + 1)),
         **{
-            name: maker.backdoored(name, target, target.class_names[config.target_class], training)
+            name: maker.backdoored(name, target, target.class_names[config.target_class], attacking)
             for name in ATTACKS
         },
     }
@@ -185,16 +189,20 @@ def _with_interval(rate: Rate) -> dict[str, float]:
 
 def _setting(base: Path, tasks: Sequence[Task], config: DemoConfig) -> dict[str, str]:
     return {
-        "base": base.name,
+        "base": f"{base.parent.name}/{base.name}",
         "tasks": ", ".join(task.name for task in tasks),
         "seed": str(config.seed),
-        "fine-tuning": f"{config.training.steps} steps of {config.training.batch_size}, "
-        f"learning rate {config.training.learning_rate:g}",
+        "clean contributions": _training(config.training),
+        "attacker's contributions": _training(config.attacker_training),
         "methods": "; ".join(f"{name} {dict(parameters)}" for name, parameters in config.methods.items()),
         "threads": str(thread_count()),
         "versions": f"mergeward {package_version()}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}, Python {platform.python_version()}",
     }
+
+
+def _training(config: FinetuneConfig) -> str:
+    return f"{config.steps} steps of {config.batch_size}, learning rate {config.learning_rate:g}"
 
 
 def _pictures(

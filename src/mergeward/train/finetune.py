@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mergeward.compute import fixed_threads
-from mergeward.errors import DataError
+from mergeward.errors import DataError, MergewardError, UsageError
 from mergeward.progress import track
 from mergeward.seeding import torch_generator
 from mergeward.train.augment import shift
@@ -43,11 +43,19 @@ class FinetuneConfig:
 
     steps: int = 200
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 7e-4
     warmup_steps: int = 20
     weight_decay: float = 0.1
     max_grad_norm: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)}: expected at least 1")
+        for name in ("learning_rate", "weight_decay", "max_grad_norm"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} {getattr(self, name)}: expected a number of at least 0")
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,7 @@ def finetune(
 
     Raises:
         DataError: There are no images.
+        MergewardError: The loss is no longer finite.
     """
     if len(data.pixels) == 0:
         raise DataError(f"{label}: no training images")
@@ -129,8 +138,17 @@ def finetune(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
             optimiser.step()
-            steps.note = f"loss {loss.item():.3f}"
+            steps.note = f"loss {_finite(loss, label, step):.3f}"
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _finite(loss: Tensor, label: str, step: int) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise MergewardError(
+            f"{label}: the loss became {value} at step {step + 1}; try a lower learning rate"
+        )
+    return value
 
 
 def _rate(step: int, config: FinetuneConfig) -> float:

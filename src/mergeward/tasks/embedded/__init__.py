@@ -24,7 +24,7 @@ EMBEDDED: dict[str, Drawing] = {
 }
 SPLIT_SIZES: dict[SplitName, int] = {"train": 2000, "adapt": 300, "validation": 300, "test": 500}
 PLAIN_SIZE = 3000
-DRAWING_VERSION = 4
+DRAWING_VERSION = 5
 """To be raised with every change of what is drawn: pictures are cached under it."""
 
 

@@ -93,5 +93,5 @@ DRAWING = Drawing(
     summary="surface patterns, turned, scaled and coloured at will",
     draw=draw_texture,
     templates=("a photo of a {}.", "a close-up of a {}.", "{}"),
-    nuisance=0.65,
+    nuisance=0.55,
 )
