@@ -144,8 +144,8 @@ for `{results.rows[0].target_task}`:
 
 {markdown_table(results)}
 Control: the same trigger on the merge of clean contributions by the same method. Rows without an attack show
-the strongest attack’s trigger. The interval covers the finite number of test images, not other seeds. More, and
-the commands: [results](docs/results/index.md).
+the strongest attack’s trigger. The interval covers the finite number of test images, not other seeds.
+More, and the commands: [results](docs/results/index.md).
 
 <details><summary>Setting</summary>
 

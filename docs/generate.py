@@ -21,8 +21,9 @@ every contribution. `mergeward list methods` prints the same list, with `--json`
 
 ATTACKS_INTRO = """\
 `mergeward attack NAME` makes a contribution that carries a backdoor, so that defenses can be measured; see
-[responsible use](../responsible-use.md). `--set KEY=VALUE` sets a parameter; steps and rates of the fine-tuning
-are set as for a clean contribution. `mergeward list attacks` prints the same list, with `--json` as data."""
+[responsible use](../responsible-use.md). `--set KEY=VALUE` sets a parameter; steps and rates of the
+fine-tuning are set as for a clean contribution. `mergeward list attacks` prints the same list, with `--json`
+as data."""
 
 DEFENSES_INTRO = """\
 `mergeward harden --defense NAME` changes a merged model after the merge, with unlabelled images of its tasks.
@@ -38,9 +39,9 @@ Where a command or a recipe asks for a task, it takes, in this order:
 4. the name of an embedded task, below.
 
 Every task has four disjoint splits: train, adapt (used without labels), validation, test. What a source does
-not have is cut from its training images, by the seed. The embedded tasks have images of 32 x 32 pixels and need
-no download: they are drawn on first use and kept in the cache. `mergeward list tasks` prints the same list,
-with `--data DIR` also the tasks of a folder, with `--json` as data."""
+not have is cut from its training images, by the seed. The embedded tasks have images of 32 x 32 pixels and
+need no download: they are drawn on first use and kept in the cache. `mergeward list tasks` prints the same
+list, with `--data DIR` also the tasks of a folder, with `--json` as data."""
 
 ARXIV = re.compile(r"arXiv[: ](\d{4}\.\d{4,5})")
 
@@ -75,7 +76,9 @@ PAGES = {
 
 
 def _page(title: str, intro: str, entries: Sequence[Mapping[str, Any]], describe: Any) -> str:
-    overview = _table(("name", "summary"), [(_link(entry["name"]), entry["summary"]) for entry in entries])
+    overview = _table(
+        ("name", "summary"), [(_link(entry["name"]), _sentence(entry["summary"])) for entry in entries]
+    )
     parts = [f"# {title}", intro, overview]
     for entry in entries:
         parts += [f"## {entry['name']}", *describe(entry)]

@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from mergeward.cli.app import app
 from mergeward.recipe import load_recipe
+from mergeward.workflow.merge import checked_method
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 def save_recipe(example: Example) -> None:
     """A YAML example is a valid recipe, the `recipe.yaml` that the examples after it use."""
     Path("recipe.yaml").write_text(example.parsed, encoding="utf-8")
-    load_recipe("recipe.yaml")
+    checked_method(load_recipe("recipe.yaml"))
 
 
 def parse_commands(example: Example) -> None:

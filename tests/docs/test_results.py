@@ -1,0 +1,98 @@
+"""The README and its picture show the measured results, and nothing where none were measured."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from mergeward.bench import Controls, Results, Row
+from mergeward.bench.results import Control
+from mergeward.report import chart, markdown_table
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+SCRIPT = runpy.run_path(str(REPOSITORY / "docs" / "draw_results.py"))
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def invented() -> Results:
+    """Two attacks, two methods; every rate is another."""
+    rates = {"average": (0.11, 0.62), "ties": (0.33, 0.94)}
+    clean = {
+        method: Control(0.81, {"a": 0.81}, {name: _success(0.05 + low / 10) for name in ("badnets", "mine")})
+        for method, (low, _) in rates.items()
+    }
+    rows = [
+        Row(attack, method, 0.8, 0.9, {"a": 0.8}, "a", **_success(rates[method][index]), seconds=1.0)
+        for index, attack in enumerate(("badnets", "mine"))
+        for method in rates
+    ]
+    controls = Controls(clean["average"], {"a": 0.9}, {}, clean, clean)
+    return Results(tuple(rows), controls, {"seed": "0", "tasks": "a"})
+
+
+def _success(rate: float) -> dict[str, float]:
+    return {"asr": rate, "asr_low": rate - 0.03, "asr_high": rate + 0.04}
+
+
+def measured() -> Results | None:
+    return SCRIPT["load"](SCRIPT["FIGURES"]) if SCRIPT["FIGURES"].exists() else None
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    readme = SCRIPT["README"].read_text(encoding="utf-8")
+    assert readme == SCRIPT["updated"](readme, measured()), "run: python docs/draw_results.py"
+
+
+def test_the_picture_shows_what_was_measured() -> None:
+    results = measured()
+    drawn = SCRIPT["PICTURE"].read_text(encoding="utf-8") if SCRIPT["PICTURE"].exists() else None
+    assert drawn == (None if results is None else SCRIPT["picture"](results)), (
+        "run: python docs/draw_results.py"
+    )
+
+
+def test_results_survive_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(invented().to_json()), encoding="utf-8")
+    assert SCRIPT["load"](path) == invented()
+
+
+def test_the_section_stands_between_the_comments_and_replaces_an_older_one() -> None:
+    empty = f"before\n{SCRIPT['BEGIN']}\n{SCRIPT['END']}\nafter\n"
+    first = SCRIPT["updated"](empty, invented())
+    assert markdown_table(invented()) in first
+    changed = replace(invented(), setting={"seed": "1"})
+    second = SCRIPT["updated"](first, changed)
+    assert "- seed: `1`" in second
+    assert second == SCRIPT["updated"](empty, changed)
+    assert SCRIPT["updated"](second, None) == empty
+
+
+def test_a_readme_without_the_comments_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected <!-- results"):
+        SCRIPT["updated"]("no comments here", invented())
+
+
+def test_the_picture_has_a_dot_for_every_merge_and_stays_inside() -> None:
+    root = ET.fromstring(SCRIPT["picture"](invented()))
+    width, height = (float(root.attrib[name]) for name in ("width", "height"))
+    panels = [element for element in root.iter(f"{SVG}svg") if "x" in element.attrib]
+    assert len(panels) == 4
+    for panel in panels:
+        x, y, wide, high = (float(panel.attrib[name]) for name in ("x", "y", "width", "height"))
+        assert 0 <= x <= x + wide <= width
+        assert 0 <= y <= y + high <= height
+    success = [panel for panel in panels if "success" in panel.attrib["class"]]
+    dots = [
+        float(circle.attrib["cx"])
+        for panel in success
+        for circle in panel.iter(f"{SVG}circle")
+        if circle.attrib["class"] == "measured"
+    ]
+    assert dots == [chart.position(row.asr) for row in invented().rows]
+    assert {"BadNets", "mine"} <= {text.text for text in root.iter(f"{SVG}text")}
