@@ -1,6 +1,6 @@
 """One model on disk: opened lazily, checked, written atomically. Knows files; knows no merging."""
 
-from mergeward.checkpoint.atomic import atomic_directory
+from mergeward.checkpoint.atomic import atomic_directory, vacant
 from mergeward.checkpoint.hub import local_path
 from mergeward.checkpoint.reader import Checkpoint, open_checkpoint
 from mergeward.checkpoint.scope import check_compatible, resolve_scope
@@ -17,5 +17,6 @@ __all__ = [
     "local_path",
     "open_checkpoint",
     "resolve_scope",
+    "vacant",
     "write_checkpoint",
 ]

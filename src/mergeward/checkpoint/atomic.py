@@ -34,7 +34,7 @@ def atomic_directory(out: str | Path) -> Iterator[Path]:
         >>> with atomic_directory("out") as scratch:  # doctest: +SKIP
         ...     (scratch / "figures.json").write_text("{}")
     """
-    target = _vacant(Path(out))
+    target = vacant(out)
     scratch = target.parent / f".{target.name}.{secrets.token_hex(6)}.partial"
     _make(scratch, out)
     try:
@@ -50,10 +50,16 @@ def atomic_directory(out: str | Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _vacant(out: Path) -> Path:
-    """Return where `out` really lies, if there is nothing there but perhaps an empty folder."""
+def vacant(out: str | Path) -> Path:
+    """Return where a folder to be made really lies, if there is nothing there but perhaps an empty one.
+
+    For long work to ask before it starts; `atomic_directory` asks again.
+
+    Raises:
+        OutputError: There is something.
+    """
     try:
-        target = out.resolve()
+        target = Path(out).resolve()
         if target.exists() and not target.is_dir():
             raise OutputError(f"{out}: exists and is not a folder")
         if target.is_dir() and any(target.iterdir()):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mergeward.attack import AttackProblem, SavedTrigger, attack_info
-from mergeward.checkpoint import write_checkpoint
+from mergeward.checkpoint import vacant, write_checkpoint
 from mergeward.provenance import Provenance, model_card
 from mergeward.recipe import validated
 from mergeward.tasks import Task
@@ -46,6 +46,7 @@ def finetune(
         DataError: The task cannot be read.
         OutputError: `out` cannot be written.
     """
+    vacant(out)
     clip = open_base(base)
     prepared = PreparedTask(open_task(task, data, training.seed), clip)
     objective = CleanObjective(prepared.head)
@@ -102,6 +103,7 @@ def attack(
     """
     info = attack_info(name)
     settings = validated(info.parameters, parameters or {}, where="parameters")
+    vacant(out)
     clip = open_base(base)
     prepared = PreparedTask(open_task(task, data, training.seed), clip)
     target = prepared.task.class_index(target_class)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mergeward.checkpoint import check_compatible, resolve_scope, write_checkpoint
+from mergeward.checkpoint import check_compatible, resolve_scope, vacant, write_checkpoint
 from mergeward.defense import HardenProblem, defense_info
 from mergeward.errors import UsageError
 from mergeward.provenance import Provenance, model_card
@@ -57,6 +57,7 @@ def harden(
     settings = validated(info.parameters, parameters or {}, where="parameters")
     if not tasks:
         raise UsageError("no task to take adapt images from")
+    vacant(out)
     merged = open_base(model)
     with merged.source, open_base_file(base) as origin:
         check_compatible(origin, [merged.source], resolve_scope("vision", origin))

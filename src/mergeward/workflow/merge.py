@@ -16,6 +16,7 @@ from mergeward.checkpoint import (
     check_compatible,
     open_checkpoint,
     resolve_scope,
+    vacant,
     write_checkpoint,
 )
 from mergeward.errors import RecipeError
@@ -27,6 +28,9 @@ from mergeward.provenance import Provenance, model_card
 from mergeward.recipe import Recipe, load_recipe
 from mergeward.vision import Clip
 from mergeward.workflow.opened import PreparedTask, open_base, open_base_file, open_task, with_weights
+
+BASE = "base"
+"""What the base is called among the inputs of a merge."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,9 @@ def merge(recipe: Recipe | Mapping[str, Any] | str | Path, out: str | Path) -> M
     recipe = as_recipe(recipe)
     with ExitStack() as stack:
         job = open_job(recipe, stack)
+        vacant(out)
         clip, tasks = _images(job.info, recipe)
-        inputs = {"base": job.base.digest()}
+        inputs = {BASE: job.base.digest()}
         inputs |= {name: one.digest() for name, one in zip(job.names, job.contributions, strict=True)}
         tensors, learnt = job.run(clip, tasks, recipe.torch_dtype)
         record = Provenance(
@@ -226,10 +231,11 @@ def backdoored(job: MergeJob) -> tuple[str, ...]:
 
 
 def distinct_names(models: Sequence[str]) -> list[str]:
-    """Return the last part of each path, numbered where two would be the same."""
+    """Return the last part of each path, numbered where two (or one and the base) would be the same."""
     short = [Path(model).name or model for model in models]
     numbered = [f"{name} ({index + 1})" for index, name in enumerate(short)]
-    names = [long if short.count(name) > 1 else name for name, long in zip(short, numbered, strict=True)]
+    taken = [BASE, *short]
+    names = [long if taken.count(name) > 1 else name for name, long in zip(short, numbered, strict=True)]
     return names if len(set(names)) == len(names) else numbered
 
 
