@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from mergeward.errors import CheckpointError
+from mergeward.checkpoint.files import contained, read_json_object, regular_file
+from mergeward.errors import CheckpointError, UsageError
 
 TENSORS, DESCRIPTION = "trigger.safetensors", "trigger.json"
 
@@ -103,14 +104,15 @@ def load_trigger(folder: str | Path) -> SavedTrigger:
         CheckpointError: A file is missing or malformed.
     """
     folder = Path(folder)
+    description = read_json_object(contained(folder, DESCRIPTION))
+    weights = regular_file(contained(folder, TENSORS), expected="the trigger of a backdoored contribution")
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        tensors = load_file(folder / TENSORS)
+        tensors = load_file(weights)
         trigger = PatchTrigger(tensors["pattern"].float(), tensors["mask"].float())
         saved = SavedTrigger(
             trigger, str(description["attack"]), str(description["task"]), str(description["target_class"])
         )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, KeyError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder}: no readable trigger ({DESCRIPTION} and {TENSORS} expected): {error}"
         ) from error
@@ -130,7 +132,13 @@ def _check(folder: Path, trigger: PatchTrigger) -> None:
 
 
 def corner_mask(image_size: int, patch_size: int) -> Tensor:
-    """Return the mask `[1, S, S]` of a square patch in the bottom-right corner."""
+    """Return the mask `[1, S, S]` of a square patch in the bottom-right corner.
+
+    Raises:
+        UsageError: The patch is larger than the image.
+    """
+    if patch_size > image_size:
+        raise UsageError(f"a patch of {patch_size} pixels does not fit images of {image_size}x{image_size}")
     mask = torch.zeros(1, image_size, image_size)
     mask[:, image_size - patch_size :, image_size - patch_size :] = 1
     return mask
