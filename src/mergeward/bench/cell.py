@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ from mergeward.recipe import Recipe
 from mergeward.vision import Clip, ClipEncoder
 from mergeward.workflow import PreparedTask
 from mergeward.workflow.merge import open_job
+
+RESULT = "measured.json"
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def merge_and_measure(
 
     def make(folder: Path) -> None:
         measured = _merge_and_measure(stage, pool, method_name, parameters)
-        (folder / "measured.json").write_text(json.dumps(measured.to_json(), indent=2))
+        (folder / RESULT).write_text(json.dumps(measured.to_json(), indent=2))
 
     return _cached(configuration, make)
 
@@ -143,14 +146,22 @@ def measure_model(stage: Stage, path: Path, tasks: Sequence[PreparedTask]) -> Me
 
     def make(folder: Path) -> None:
         measured = _measure(stage, _encoder(stage, path), tasks, seconds=0.0)
-        (folder / "measured.json").write_text(json.dumps(measured.to_json(), indent=2))
+        (folder / RESULT).write_text(json.dumps(measured.to_json(), indent=2))
 
     return _cached(configuration, make)
 
 
-def _cached(configuration: Mapping[str, Any], make: Any) -> Measured:
+def _cached(configuration: Mapping[str, Any], make: Callable[[Path], None]) -> Measured:
     folder = artefact("cell", configuration, make)
-    return Measured.from_json(json.loads((folder / "measured.json").read_text()))
+    try:
+        return _read(folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        shutil.rmtree(folder)  # damaged after it was made: measured again
+        return _read(artefact("cell", configuration, make))
+
+
+def _read(folder: Path) -> Measured:
+    return Measured.from_json(json.loads((folder / RESULT).read_text()))
 
 
 def _identity(stage: Stage) -> dict[str, Any]:
