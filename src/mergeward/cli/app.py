@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 
 import typer
+from huggingface_hub.utils.tqdm import disable_progress_bars
+from transformers.utils.logging import disable_progress_bar
 from typer.exceptions import Abort, TyperException
 
 from mergeward.cli.audit import EXIT_CODES as AUDIT_EXIT_CODES
@@ -20,7 +22,7 @@ from mergeward.cli.listing import list_command
 from mergeward.cli.merge import merge_command
 from mergeward.cli.terminal import complain, show_progress
 from mergeward.cli.testbed import testbed_app
-from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError
+from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError, unknown_name
 
 EXIT_CODES = """
 Exit codes: 0 done, 2 unknown name or option, 3 recipe, 4 model file, 5 images, 6 method does not apply,
@@ -57,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; see `main`."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Libraries draw bars of their own, on pipes too.
+    disable_progress_bars()
+    disable_progress_bar()
     try:
         with show_progress():
             code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
@@ -66,7 +70,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except MergewardError as error:
         return complain(str(error), error.exit_code)
     except TyperException as error:
-        return complain(error.format_message(), error.exit_code)
+        # Without a message it is a bare `mergeward`, and the help has been shown.
+        message = _message(error)
+        return complain(message, error.exit_code) if message else error.exit_code
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -77,3 +83,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return complain(f"{where}{error.strerror}", OutputError.exit_code)
         raise
     return code if isinstance(code, int) else 0
+
+
+def _message(error: TyperException) -> str:
+    """What a parse error says; a mistyped option reads as every other unknown name does."""
+    option, similar = getattr(error, "option_name", None), getattr(error, "possibilities", None)
+    return str(unknown_name("option", option, similar)) if option and similar else error.format_message()

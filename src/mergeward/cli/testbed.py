@@ -42,6 +42,6 @@ def pretrain_command(
     corpus = [load_plain(name) for name in EMBEDDED] if drawn or (drawn is None and data is None) else []
     if data is not None:
         names = tasks.split(",") if tasks else task_names(data)
-        corpus += [load_task(name, data=data) for name in names]
+        corpus += [load_task(name.strip(), data=data) for name in names]
     pretrain(corpus, Path(out), config)
     say(f"base written to {out}")
