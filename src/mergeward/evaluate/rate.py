@@ -33,4 +33,5 @@ class Rate:
         centre = (share + Z_95**2 / (2 * trials)) / (1 + Z_95**2 / trials)
         spread = math.sqrt(share * (1 - share) / trials + Z_95**2 / (4 * trials**2))
         half = Z_95 / (1 + Z_95**2 / trials) * spread
-        return max(0.0, centre - half), min(1.0, centre + half)
+        # It holds the share; rounding may say otherwise at 0 and 1.
+        return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
