@@ -1,0 +1,41 @@
+"""BadNets poisons a share of each batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mergeward.attack.badnets import BadNetsObjective
+from mergeward.attack.trigger import chequered_patch
+
+TRIGGER = chequered_patch(4, 2)
+
+
+class Corner(nn.Module):
+    """Sees the last corner of the image, which the patch makes [0, 1; 1, 0], and keeps what it saw."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.seen = pixels
+        return pixels[:, 0, 2:, 2:].flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("rate", "size", "poisoned"),
+    [(0.1, 20, 2), (0.1, 4, 1), (0.01, 1, 1), (0.5, 7, 4), (0.3, 10, 3), (0.99, 10, 10)],
+)
+def test_a_share_of_each_batch_is_poisoned_and_at_least_one(rate: float, size: int, poisoned: int) -> None:
+    head = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    pixels = torch.full((size, 3, 4, 4), 0.5)
+    labels = torch.arange(size) % 2
+    encoder = Corner()
+    loss = BadNetsObjective(head, TRIGGER, 2, rate)(encoder, pixels, labels, torch.Generator())
+    patched = (encoder.seen != 0.5).flatten(1).any(1)
+    assert patched.tolist() == [True] * poisoned + [False] * (size - poisoned)
+    assert torch.equal(encoder.seen[:poisoned], TRIGGER.apply(pixels[:poisoned]))
+    # The loss itself, written out: the target for poisoned images, their own label for the others.
+    logs = (encoder(encoder.seen).double() @ head.double().T).log_softmax(1)
+    wanted = [2] * poisoned + labels[poisoned:].tolist()
+    expected = -sum(float(logs[row, label]) for row, label in enumerate(wanted)) / size
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+    assert labels.tolist() == [index % 2 for index in range(size)]

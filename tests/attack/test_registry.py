@@ -1,0 +1,119 @@
+"""What every attack keeps to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mergeward.attack import AttackInfo, AttackProblem, Backdoored, attack_info, attacks
+from mergeward.errors import RecipeError, UsageError
+from mergeward.recipe import validated
+
+SMALL: dict[str, dict[str, Any]] = {
+    "badnets": {"patch_size": 4},
+    "badmerging-on": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4},
+}
+"""Parameters that let each attack run in a moment; an attack without a row here is not tested."""
+
+every_attack = pytest.mark.parametrize("info", attacks(), ids=lambda info: info.name)
+
+
+def test_every_attack_has_a_row_here() -> None:
+    assert list(SMALL) == [info.name for info in attacks()]
+
+
+def test_attacks_are_found_by_name() -> None:
+    assert [attack_info(info.name) for info in attacks()] == list(attacks())
+    with pytest.raises(UsageError, match="unknown attack 'badnet'; did you mean 'badnets'"):
+        attack_info("badnet")
+
+
+@every_attack
+def test_records_are_complete(info: AttackInfo) -> None:
+    assert info.summary
+    assert not info.summary.endswith(".")
+    assert re.search(r"arXiv \d{4}\.\d{4,5}", info.paper)
+    assert info.parameters.model_config["frozen"]
+    for name, field in info.parameters.model_fields.items():
+        assert field.description, name
+        assert not field.is_required(), name
+
+
+def run(info: AttackInfo, problem: AttackProblem) -> Backdoored:
+    return info.run(problem, validated(info.parameters, SMALL[info.name], where="parameters"))
+
+
+def same(first: Backdoored, second: Backdoored) -> bool:
+    return all(torch.equal(value, second.state[name]) for name, value in first.state.items())
+
+
+@every_attack
+def test_a_backdoored_state_is_the_encoders_in_names_and_shapes(
+    info: AttackInfo, problem: AttackProblem
+) -> None:
+    made = run(info, problem)
+    expected = problem.encoder.state_dict()
+    assert list(made.state) == list(expected)
+    for name, value in made.state.items():
+        assert value.shape == expected[name].shape
+        assert value.dtype == expected[name].dtype
+        assert bool(value.isfinite().all())
+    assert not all(torch.equal(value, expected[name]) for name, value in made.state.items())
+
+
+@every_attack
+def test_the_trigger_is_a_picture_of_the_size_of_the_images(info: AttackInfo, problem: AttackProblem) -> None:
+    trigger = run(info, problem).trigger
+    assert trigger.image_size == problem.data.pixels.shape[-2:]
+    assert 0 <= float(trigger.pattern.min()) <= float(trigger.pattern.max()) <= 1
+    assert not trigger.pattern.requires_grad
+    assert trigger.mask.sum() == 16
+
+
+@every_attack
+def test_the_seed_alone_decides(info: AttackInfo, problem: AttackProblem) -> None:
+    first = run(info, problem)
+    torch.rand(())
+    second = run(info, problem)
+    other = run(info, replace(problem, training=replace(problem.training, seed=1)))
+    assert same(first, second)
+    assert torch.equal(first.trigger.pattern, second.trigger.pattern)
+    assert not same(first, other)
+
+
+@every_attack
+def test_the_base_encoder_and_the_images_are_left_as_they_are(
+    info: AttackInfo, problem: AttackProblem
+) -> None:
+    state = {name: value.clone() for name, value in problem.encoder.state_dict().items()}
+    pixels, labels = problem.data.pixels.clone(), problem.data.labels.clone()
+    run(info, problem)
+    assert all(torch.equal(value, problem.encoder.state_dict()[name]) for name, value in state.items())
+    assert all(value.grad is None for value in problem.encoder.parameters())
+    assert torch.equal(problem.data.pixels, pixels)
+    assert torch.equal(problem.data.labels, labels)
+
+
+@every_attack
+def test_unknown_parameters_are_refused(info: AttackInfo) -> None:
+    with pytest.raises(RecipeError, match=r"parameters\.patch_siz: unknown key; did you mean 'patch_size'"):
+        validated(info.parameters, {"patch_siz": 3}, where="parameters")
+
+
+@every_attack
+def test_a_patch_that_does_not_fit_is_refused(info: AttackInfo, problem: AttackProblem) -> None:
+    settings = validated(info.parameters, SMALL[info.name] | {"patch_size": 17}, where="parameters")
+    with pytest.raises(UsageError, match="does not fit"):
+        info.run(problem, settings)
+
+
+def test_nothing_is_written(problem: AttackProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for info in attacks():
+        run(info, problem)
+    assert list(tmp_path.iterdir()) == []
