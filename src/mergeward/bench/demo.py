@@ -150,9 +150,10 @@ def _target(tasks: Sequence[Task], config: DemoConfig) -> Task:
 
 
 def _examples(task: Task, target_class: int) -> list[int]:
-    """Indices of a few test images of other classes than the target, spread over the split."""
-    others = np.flatnonzero(task.split("test").labels != target_class)
-    return [int(index) for index in others[np.linspace(0, len(others) - 1, EXAMPLES).astype(int)]]
+    """The first test image of each of a few classes other than the target."""
+    labels = task.split("test").labels
+    others = np.setdiff1d(labels, [target_class])[:EXAMPLES]
+    return [int(np.flatnonzero(labels == label)[0]) for label in others]
 
 
 def _row(attack: str, name: str, cell: Measured, fine_tuned: Mapping[str, Rate], target: str) -> Row:
