@@ -33,7 +33,7 @@ END = "<!-- results: end -->"
 
 MARGIN = 20
 GAP = 40
-TITLE = 30
+TITLE = 46
 LEGEND = 34
 WIDTH = 2 * chart.WIDTH + GAP + 2 * MARGIN
 
@@ -88,9 +88,9 @@ def picture(results: Results) -> str:
         for column, panel in enumerate(one.panels):
             x = MARGIN + column * (chart.WIDTH + GAP)
             parts.append(
-                f'<text class="measure" x="{x + chart.PLOT_LEFT}" y="{y + 14:g}">{escape(panel.title)}</text>'
+                f'<text class="measure" x="{x + chart.PLOT_LEFT}" y="{y + 34:g}">{escape(panel.title)}</text>'
             )
-            parts.append(_placed(panel, x, y + TITLE - 6))
+            parts.append(_placed(panel, x, y + TITLE - 4))
         y += TITLE + max(panel.height for panel in one.panels) + MARGIN / 2
     height = y + MARGIN / 2
     return (
@@ -120,10 +120,10 @@ def _legend() -> Iterator[str]:
     for x, kind in ((MARGIN + 8, "accuracy"), (MARGIN + 24, "success")):
         yield f'<g class="{kind}"><circle class="measured" cx="{x}" cy="{y}" r="4.5"/></g>'
     yield f'<text x="{MARGIN + 36}" y="{y + 4}">with the attacker’s contribution</text>'
-    yield f'<circle class="control" cx="{MARGIN + 260}" cy="{y}" r="6"/>'
-    yield f'<text x="{MARGIN + 274}" y="{y + 4}">control: only clean contributions, same trigger</text>'
-    yield f'<line class="interval" x1="{MARGIN + 590}" x2="{MARGIN + 612}" y1="{y}" y2="{y}"/>'
-    yield f'<text x="{MARGIN + 624}" y="{y + 4}">95 % interval</text>'
+    yield f'<circle class="control" cx="{MARGIN + 270}" cy="{y}" r="6"/>'
+    yield f'<text x="{MARGIN + 284}" y="{y + 4}">control: only clean contributions, same trigger</text>'
+    yield f'<line class="interval" x1="{MARGIN + 610}" x2="{MARGIN + 632}" y1="{y}" y2="{y}"/>'
+    yield f'<text x="{MARGIN + 644}" y="{y + 4}">95 % interval</text>'
 
 
 def section(results: Results | None) -> str:
