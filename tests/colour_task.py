@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from letter_clip import SIDE
@@ -22,3 +24,15 @@ def colour_task(name: str = "colours", *, images: int = 16, seed: int = 0, side:
             image[..., list(COLOURS.values())[label]] += 120
         splits[split] = Split(ArrayImages(pixels), labels)
     return Task(name, tuple(COLOURS), splits)
+
+
+def save_colour_task(folder: Path, name: str, *, side: int = SIDE) -> Path:
+    """Write such a task as `.npz`: 24 training and 8 test images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    task = colour_task(name, images=24, side=side)
+    arrays = {}
+    for part, count in (("train", 24), ("test", 8)):
+        split = task.split(part)
+        arrays |= {f"{part}_x": split.images.pixels[:count], f"{part}_y": split.labels[:count]}
+    np.savez(folder / f"{name}.npz", classnames=np.array(task.class_names), **arrays)
+    return folder / f"{name}.npz"

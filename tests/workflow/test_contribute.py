@@ -1,0 +1,172 @@
+"""Contributions as folders."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import CLIPModel
+
+import mergeward as mw
+from colour_task import colour_task
+from mergeward.attack import attacks, load_trigger
+from mergeward.checkpoint import open_checkpoint
+from mergeward.errors import (
+    CheckpointError,
+    DataError,
+    MergewardError,
+    OutputError,
+    RecipeError,
+    UsageError,
+)
+from mergeward.progress import listen
+from mergeward.provenance import Provenance
+
+TRAINING = mw.FinetuneConfig(steps=2, batch_size=8, warmup_steps=1, seed=3)
+QUICK: dict[str, dict[str, Any]] = {
+    "badnets": {"patch_size": 4},
+    "badmerging-on": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4},
+}
+
+
+def record(folder: Path) -> Provenance:
+    with open_checkpoint(folder) as checkpoint:
+        found = Provenance.from_metadata(checkpoint.metadata)
+    assert found is not None
+    return found
+
+
+def digest(folder: Path) -> str:
+    with open_checkpoint(folder) as checkpoint:
+        return checkpoint.digest()
+
+
+def check_model(folder: Path, base: Path) -> None:
+    """It is a CLIP that transformers loads alone, of which the vision half has changed."""
+    model = CLIPModel.from_pretrained(folder, local_files_only=True)
+    before, after = load_file(base / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert after.keys() == before.keys()
+    loaded = model.state_dict()
+    vision = ("vision_model.", "visual_projection.")
+    for name, value in after.items():
+        assert torch.equal(value, before[name]) != name.startswith(vision) or "position_ids" in name, name
+        if name in loaded:
+            assert torch.equal(loaded[name], value), name
+
+
+def test_a_clean_contribution_is_a_clip_with_its_record(tiny_clip: Path, tmp_path: Path) -> None:
+    out = mw.finetune(tiny_clip, colour_task(), tmp_path / "clean", training=TRAINING)
+    assert out == tmp_path / "clean"
+    check_model(out, tiny_clip)
+    found = record(out)
+    assert (found.kind, found.method, found.task, found.seed) == ("contribution", "finetune", "colours", 3)
+    assert found.inputs == {"base": digest(tiny_clip)}
+    assert found.parameters == asdict(TRAINING)
+    assert not found.backdoor
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "BACKDOOR" not in card.upper()
+    assert not (out / "trigger.safetensors").exists()
+    for name in ("config.json", "preprocessor_config.json", "tokenizer.json"):
+        assert (out / name).is_file()
+
+
+@pytest.mark.parametrize("name", [info.name for info in attacks()])
+def test_a_backdoored_contribution_says_so_and_brings_its_trigger(
+    name: str, tiny_clip: Path, tmp_path: Path
+) -> None:
+    out = mw.attack(
+        name,
+        tiny_clip,
+        colour_task(),
+        "blue circle",
+        tmp_path / "bad",
+        training=TRAINING,
+        parameters=QUICK[name],
+    )
+    check_model(out, tiny_clip)
+    found = record(out)
+    assert found.backdoor
+    assert (found.kind, found.method, found.task) == ("contribution", name, "colours")
+    assert found.trigger == {"attack": name, "target_class": "blue circle", "kind": "patch"}
+    assert found.parameters.items() >= {**asdict(TRAINING), **QUICK[name]}.items()
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "THIS MODEL IS BACKDOORED" in card
+    assert "not-for-deployment" in card
+    saved = load_trigger(out)
+    assert (saved.attack, saved.task, saved.target_class) == (name, "colours", "blue circle")
+    assert json.loads((out / "trigger.json").read_text())["image_size"] == [16, 16]
+
+
+def test_the_same_call_gives_the_same_file_and_another_seed_does_not(tiny_clip: Path, tmp_path: Path) -> None:
+    calls = [(TRAINING, "a"), (TRAINING, "b"), (replace(TRAINING, seed=4), "c")]
+    first, second, other = (
+        digest(mw.finetune(tiny_clip, colour_task(), tmp_path / name, training=training))
+        for training, name in calls
+    )
+    assert first == second
+    assert first != other
+
+
+def test_a_class_may_be_given_by_number(tiny_clip: Path, tmp_path: Path) -> None:
+    out = mw.attack(
+        "badnets",
+        tiny_clip,
+        colour_task(),
+        0,
+        tmp_path / "out",
+        training=TRAINING,
+        parameters={"patch_size": 2},
+    )
+    assert load_trigger(out).target_class == "red square"
+
+
+class Unheard:
+    """A listener that fails the test when long work begins."""
+
+    def start(self, label: str, total: int) -> int:
+        raise AssertionError(f"{label} was started")
+
+    def advance(self, handle: int, note: str) -> None:
+        raise NotImplementedError
+
+    def finish(self, handle: int) -> None:
+        raise NotImplementedError
+
+
+def test_mistakes_are_refused_before_any_training_and_nothing_is_written(
+    tiny_clip: Path, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "mine").write_text("kept")
+    good: dict[str, Any] = {
+        "name": "badnets", "base": tiny_clip, "task": colour_task(), "target_class": "red square",
+        "out": tmp_path / "out", "training": TRAINING,
+    }  # fmt: skip
+    # The pictures are prepared for the base before, so that no progress is reported by that.
+    mw.finetune(tiny_clip, colour_task(), tmp_path / "warm-up", training=TRAINING)
+    clean = {key: value for key, value in good.items() if key not in {"name", "target_class"}}
+
+    def refused(kind: type[MergewardError], match: str, **changed: Any) -> None:
+        with listen(Unheard()), pytest.raises(kind, match=match):
+            mw.attack(**(good | changed))
+        if not {"name", "target_class", "parameters"} & changed.keys():
+            with listen(Unheard()), pytest.raises(kind, match=match):
+                mw.finetune(**(clean | changed))
+        assert not (tmp_path / "out").exists()
+
+    refused(UsageError, "did you mean 'badnets'", name="badnet")
+    refused(UsageError, "did you mean 'red square'", target_class="red squar")
+    refused(UsageError, "class of task 'colours'", target_class=2)
+    refused(UsageError, "did you mean 'digits'", task="digit")
+    refused(DataError, r"nowhere\.npz", task="./nowhere.npz")
+    refused(RecipeError, "did you mean 'poison_rate'", parameters={"poison_rat": 0.1})
+    refused(RecipeError, "poison_rate", parameters={"poison_rate": 2})
+    refused(CheckpointError, "nowhere", base=tmp_path / "nowhere")
+    refused(OutputError, "taken", out=taken)
+    assert (taken / "mine").read_text() == "kept"

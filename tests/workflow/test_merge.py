@@ -1,0 +1,244 @@
+"""Merging from recipe to folder."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from transformers import CLIPModel
+
+import mergeward as mw
+from mergeward.checkpoint import open_checkpoint
+from mergeward.errors import CheckpointError, MergewardError, OutputError, RecipeError, UsageError
+from mergeward.merge.registry import methods
+from mergeward.progress import listen
+from mergeward.provenance import Provenance
+from quick import QUICK
+from tiny_clip import save_tuned
+
+every_method = pytest.mark.parametrize("name", [info.name for info in methods()])
+
+
+def recipe(pool: Any, name: str, **changed: Any) -> dict[str, Any]:
+    models = [{"model": pool.clean, "task": "warm"}, {"model": pool.other, "task": "cold"}]
+    whole = {"merge_method": name, "base_model": pool.base, "models": models, "data": pool.data}
+    return {**whole, "parameters": QUICK[name], **changed}
+
+
+def digest(folder: Path) -> str:
+    with open_checkpoint(folder) as checkpoint:
+        return checkpoint.digest()
+
+
+def record(folder: Path) -> Provenance:
+    with open_checkpoint(folder) as checkpoint:
+        found = Provenance.from_metadata(checkpoint.metadata)
+    assert found is not None
+    return found
+
+
+def test_every_method_has_a_row() -> None:
+    assert list(QUICK) == [info.name for info in methods()]
+
+
+@every_method
+def test_the_merged_model_is_a_clip_between_its_contributions(pool: Any, name: str, tmp_path: Path) -> None:
+    report = mw.merge(recipe(pool, name), tmp_path / "out")
+    CLIPModel.from_pretrained(report.out, local_files_only=True)
+    base, merged = (load_file(folder / "model.safetensors") for folder in (pool.base, report.out))
+    assert merged.keys() == base.keys()
+    changed = {key for key, value in merged.items() if not torch.equal(value, base[key])}
+    assert changed
+    assert all(key.startswith(("vision_model.", "visual_projection.")) for key in changed)
+    found = record(report.out)
+    assert (found.kind, found.method, found.backdoor) == ("merge", name, False)
+    assert found.inputs == {"base": digest(pool.base), "warm": digest(pool.clean), "cold": digest(pool.other)}
+    assert report.inputs == found.inputs
+    assert found.parameters.items() >= QUICK[name].items()
+
+
+@every_method
+def test_the_same_recipe_gives_the_same_bits(pool: Any, name: str, tmp_path: Path) -> None:
+    first, second = (mw.merge(recipe(pool, name), tmp_path / out).out for out in ("first", "second"))
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+
+
+def test_a_backdoored_contribution_marks_the_merge(pool: Any, tmp_path: Path) -> None:
+    models = [{"model": pool.clean}, {"model": pool.backdoored}]
+    report = mw.merge(recipe(pool, "average", models=models), tmp_path / "out")
+    assert report.backdoored_inputs == ("poisoned",)
+    found = record(report.out)
+    assert found.backdoor
+    assert found.backdoored_inputs == ("poisoned",)
+    assert "THIS MODEL IS BACKDOORED" in (report.out / "README.md").read_text(encoding="utf-8")
+    # And so does a merge of the merge.
+    again = mw.merge(recipe(pool, "average", models=[{"model": report.out}]), tmp_path / "again")
+    assert again.backdoored_inputs == ("out",)
+
+
+def test_a_contribution_called_base_is_not_taken_for_the_base(pool: Any, tmp_path: Path) -> None:
+    named = shutil.copytree(pool.clean, tmp_path / "base")
+    models = [{"model": named}, {"model": pool.other}]
+    report = mw.merge(recipe(pool, "average", models=models), tmp_path / "out")
+    assert report.inputs == {"base": digest(pool.base), "base (1)": digest(named), "cold": digest(pool.other)}
+
+
+# The shape of the examples in mergekit's documentation, for the methods that are here too.
+MERGEKIT = {
+    "task_arithmetic": """
+merge_method: task_arithmetic
+base_model: base
+models:
+  - model: warm
+    parameters:
+      weight: 0.4
+  - model: cold
+    parameters:
+      weight: 0.6
+parameters:
+  lambda: 0.5
+dtype: float16
+""",
+    "ties": """
+models:
+  - model: warm
+    parameters:
+      density: 0.5
+      weight: 0.5
+  - model: cold
+    parameters:
+      density: 0.5
+      weight: 0.3
+merge_method: ties
+base_model: base
+parameters:
+  normalize: true
+dtype: bfloat16
+""",
+}
+
+
+@pytest.fixture
+def beside(pool: Any, tmp_path: Path) -> Path:
+    """A folder with the base and the contributions, to be named by relative paths."""
+    for name, folder in {"base": pool.base, "warm": pool.clean, "cold": pool.other}.items():
+        shutil.copytree(folder, tmp_path / "models" / name)
+    return tmp_path / "models"
+
+
+@pytest.mark.parametrize("name", MERGEKIT)
+def test_recipes_as_mergekit_has_them(name: str, beside: Path, tmp_path: Path) -> None:
+    path = beside / "recipe.yaml"
+    path.write_text(MERGEKIT[name], encoding="utf-8")
+    report = mw.merge(path, tmp_path / "out")
+    state = load_file(report.out / "model.safetensors")
+    expected = {"task_arithmetic": torch.float16, "ties": torch.bfloat16}[name]
+    assert {value.dtype for value in state.values() if value.is_floating_point()} == {expected}
+    if name == "task_arithmetic":
+        key = "visual_projection.weight"
+        base, warm, cold = (
+            load_file(beside / one / "model.safetensors")[key].double() for one in ("base", "warm", "cold")
+        )
+        wanted = base + 0.5 * (0.4 * (warm - base) + 0.6 * (cold - base))
+        torch.testing.assert_close(state[key].double(), wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_a_method_that_is_not_here_is_refused_with_those_that_are(beside: Path, tmp_path: Path) -> None:
+    path = beside / "recipe.yaml"
+    content = yaml.safe_load(MERGEKIT["ties"])
+    for given, answer in {"linear": "known: .*average", "tie": "did you mean 'ties'"}.items():
+        path.write_text(yaml.safe_dump({**content, "merge_method": given}), encoding="utf-8")
+        with pytest.raises(UsageError, match=f"unknown merge method {given!r}; {answer}"):
+            mw.merge(path, tmp_path / "out")
+
+
+def test_what_is_wrong_is_refused_and_nothing_is_written(pool: Any, tmp_path: Path) -> None:
+    def refused(kind: type[MergewardError], match: str, name: str = "average", **changed: Any) -> None:
+        with pytest.raises(kind, match=match):
+            mw.merge(recipe(pool, name, **changed), tmp_path / "out")
+        assert list(tmp_path.iterdir()) == []
+
+    refused(RecipeError, r"models\[0\]\.task: missing; dam learns", "dam", models=[{"model": pool.clean}])
+    refused(UsageError, "unknown task 'warn'; did you mean 'warm'", "adamerging",
+            models=[{"model": pool.clean, "task": "warn"}])  # fmt: skip
+    refused(RecipeError, r"parameters\.density: unknown key", parameters={"density": 0.2})
+    refused(CheckpointError, "nowhere", models=[{"model": tmp_path / "nowhere"}])
+    refused(CheckpointError, "nowhere", base_model=tmp_path / "nowhere")
+    refused(MergewardError, "image encoder only", "adamerging", scope="all")
+
+
+def test_what_is_not_of_the_base_is_refused(pool: Any, tmp_path: Path) -> None:
+    other = save_tuned(pool.base, tmp_path / "other", seed=0)
+    state = load_file(other / "model.safetensors")
+    state["visual_projection.weight"] = torch.zeros(3, 3)
+    save_file(state, other / "model.safetensors", {"format": "pt"})
+    models = [{"model": pool.clean}, {"model": other}]
+    with pytest.raises(CheckpointError, match=r"'visual_projection.weight' has shape \[3, 3\]"):
+        mw.merge(recipe(pool, "average", models=models), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@dataclass
+class Interrupter:
+    """A user who presses Ctrl-C at the second step of one piece of work."""
+
+    label: str
+    heard: list[str]
+    at: int = -1
+    steps: int = 0
+
+    def start(self, label: str, total: int) -> int:
+        self.heard.append(label)
+        if label == self.label:
+            self.at = len(self.heard)
+        return len(self.heard)
+
+    def advance(self, handle: int, note: str) -> None:
+        self.steps += handle == self.at
+        if self.steps == 2:
+            raise KeyboardInterrupt
+
+    def finish(self, handle: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("average", "merging"), ("ties", "electing the majority sign"), ("adamerging", "adamerging")],
+)
+def test_an_interrupted_merge_leaves_nothing(pool: Any, name: str, label: str, tmp_path: Path) -> None:
+    listener = Interrupter(label, [])
+    before = digest(pool.clean)
+    with listen(listener), pytest.raises(KeyboardInterrupt):
+        mw.merge(recipe(pool, name), tmp_path / "out")
+    assert label in listener.heard
+    assert list(tmp_path.iterdir()) == []
+    assert digest(pool.clean) == before
+    mw.merge(recipe(pool, name), tmp_path / "out")
+
+
+def test_an_output_that_exists_is_refused_before_any_work(pool: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("kept")
+    listener = Interrupter("", [])
+    for name in QUICK:
+        with listen(listener), pytest.raises(OutputError, match="exists and is not empty"):
+            mw.merge(recipe(pool, name), tmp_path / "out")
+    assert listener.heard == []
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    pool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    with pytest.raises(OutputError, match="bytes needed, 100 free on the disk"):
+        mw.merge(recipe(pool, "average"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
