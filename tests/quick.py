@@ -1,4 +1,4 @@
-"""Budgets that let each merge method run in a moment on the tiny CLIP; a method without a row fails its tests."""
+"""Budgets in which each merge method runs in a moment on the tiny CLIP; a method without a row fails."""
 
 from __future__ import annotations
 
