@@ -69,7 +69,7 @@ def test_a_clean_contribution_is_a_clip_with_its_record(tiny_clip: Path, tmp_pat
     assert found.parameters == asdict(TRAINING)
     assert not found.backdoor
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert "BACKDOOR" not in card.upper()
+    assert "IS BACKDOORED" not in card
     assert not (out / "trigger.safetensors").exists()
     for name in ("config.json", "preprocessor_config.json", "tokenizer.json"):
         assert (out / name).is_file()

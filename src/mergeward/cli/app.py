@@ -66,7 +66,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         with show_progress():
             code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except (KeyboardInterrupt, Abort):
-        return complain("interrupted; nothing half-written was left", INTERRUPTED_EXIT_CODE)
+        code = INTERRUPTED_EXIT_CODE
     except MergewardError as error:
         return complain(str(error), error.exit_code)
     except TyperException as error:
@@ -82,6 +82,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             where = f"{error.filename}: " if error.filename else ""
             return complain(f"{where}{error.strerror}", OutputError.exit_code)
         raise
+    # Typer itself turns Ctrl-C within a command into this code, without a word.
+    if code == INTERRUPTED_EXIT_CODE:
+        return complain("interrupted; nothing half-written was left", INTERRUPTED_EXIT_CODE)
     return code if isinstance(code, int) else 0
 
 
