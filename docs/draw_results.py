@@ -145,7 +145,10 @@ for `{results.rows[0].target_task}`:
 {markdown_table(results)}
 Control: the same trigger on the merge of clean contributions by the same method. Rows without an attack show
 the strongest attack’s trigger. The interval covers the finite number of test images, not other seeds.
-More, and the commands: [results](docs/results/index.md).
+
+Two limits: the adaptive methods run with budgets cut to seconds, which says nothing about them at their
+published length; and the test-bed's settings were chosen looking at seed 0
+([test-bed](docs/testbed.md)). More, and the commands: [results](docs/results/index.md).
 
 <details><summary>Setting</summary>
 

@@ -56,6 +56,18 @@ def test_the_picture_shows_what_was_measured() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "figures", sorted(SCRIPT["FIGURES"].parent.glob("*.json")), ids=lambda path: path.stem
+)
+def test_every_run_has_its_page(figures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "docs")
+    page = runpy.run_path(str(REPOSITORY / "docs" / "write_results.py"))["page"]
+    expected = page(figures.stem, SCRIPT["load"](figures))
+    assert figures.with_suffix(".md").read_text(encoding="utf-8") == expected, (
+        "run: python docs/write_results.py"
+    )
+
+
 def test_results_survive_the_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(invented().to_json()), encoding="utf-8")
