@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 from mergeward.errors import UsageError
 
 DEFAULT_THREADS = 2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def thread_count() -> int:
@@ -42,3 +48,31 @@ def fixed_threads(threads: int | None = None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `function(item)` for each item, in order, computed on `thread_count()` threads.
+
+    Each call runs torch on one thread, so its bits do not depend on how many there are. Items are drawn as
+    they are needed and few results wait, so memory does not grow with their number. When the consumer stops,
+    calls not yet begun are dropped.
+
+    Args:
+        function: What to compute; calls overlap.
+        items: What to compute it of.
+    """
+    threads = thread_count()
+    own = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, "mergeward", initializer=torch.set_num_threads, initargs=(1,))
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        # A library below torch keeps one number for all threads, and the workers have set it.
+        torch.set_num_threads(own)

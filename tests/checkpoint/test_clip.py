@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from mergeward.checkpoint import open_checkpoint, resolve_scope, write_checkpoint
+from mergeward.checkpoint import Piece, open_checkpoint, resolve_scope, write_checkpoint
 from mergeward.provenance import Provenance
 
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -36,8 +36,9 @@ def test_clip_loads_with_the_weights_and_type_written(
     with open_checkpoint(clip_folder) as like:
         changed = {name: (like.read(name) + 1).to(dtype or torch.float32) for name in like.tensors}
         record = Provenance(kind="merge", method="average")
+        pieces = [Piece(name, 0, value) for name, value in changed.items()]
         write_checkpoint(
-            tmp_path / "out", changed.items(), like=like, metadata=record.to_metadata(), card="", dtype=dtype
+            tmp_path / "out", pieces, like=like, metadata=record.to_metadata(), card="", dtype=dtype
         )
     model, report = CLIPModel.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not report["missing_keys"]

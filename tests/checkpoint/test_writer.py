@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mergeward.checkpoint import Checkpoint, open_checkpoint, write_checkpoint
+from mergeward.checkpoint import Checkpoint, Piece, open_checkpoint, write_checkpoint
 from mergeward.errors import CheckpointError, OutputError
 from mergeward.provenance import Provenance
 from toy_models import base_state, save_folder
@@ -40,11 +40,15 @@ def like(tmp_path: Path) -> Iterator[Checkpoint]:
         yield checkpoint
 
 
+def pieces(state: dict[str, Tensor] | Iterator[tuple[str, Tensor]]) -> Iterator[Piece]:
+    pairs = state.items() if isinstance(state, dict) else state
+    return (Piece(name, 0, value) for name, value in pairs)
+
+
 def write(
     out: Path, like: Checkpoint, state: dict[str, Tensor] | Iterator[tuple[str, Tensor]], **options: object
 ) -> None:
-    pairs = state.items() if isinstance(state, dict) else state
-    write_checkpoint(out, pairs, like=like, metadata=RECORD.to_metadata(), card="# Card\n", **options)
+    write_checkpoint(out, pieces(state), like=like, metadata=RECORD.to_metadata(), card="# Card\n", **options)
 
 
 def test_what_was_written_is_read_by_safetensors_itself(like: Checkpoint, tmp_path: Path) -> None:
@@ -92,7 +96,7 @@ def test_metadata_hold_format_and_provenance(like: Checkpoint, tmp_path: Path) -
 
 def test_a_model_without_provenance_is_refused(like: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="without a provenance record"):
-        write_checkpoint(tmp_path / "out", STATE.items(), like=like, metadata={}, card="")
+        write_checkpoint(tmp_path / "out", pieces(STATE), like=like, metadata={}, card="")
 
 
 def test_small_files_are_taken_over_and_nothing_else(like: Checkpoint, tmp_path: Path) -> None:
@@ -154,14 +158,14 @@ def test_an_interrupted_run_leaves_nothing(like: Checkpoint, tmp_path: Path) -> 
 
 KILLED = """
     import os, sys
-    from mergeward.checkpoint import open_checkpoint, write_checkpoint
+    from mergeward.checkpoint import Piece, open_checkpoint, write_checkpoint
     from mergeward.provenance import Provenance
 
     def tensors():
         for count, name in enumerate(like.tensors):
             if count == len(like.tensors) - 1:
                 os._exit(9)
-            yield name, like.read(name)
+            yield Piece(name, 0, like.read(name))
 
     like = open_checkpoint(sys.argv[1])
     record = Provenance(kind="merge", method="average")

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mergeward.checkpoint import InMemory
+from mergeward.checkpoint import InMemory, whole_tensors
 from mergeward.errors import UnsupportedError
-from mergeward.merge import merge_static, method, stream, validate_parameters
+from mergeward.merge import StaticProblem, merge_static, method, schedule, stream
 from mergeward.progress import listen
 from toy_models import base_state, tuned_states
 
@@ -23,9 +23,9 @@ class Watched(InMemory):
         super().__init__(tensors)
         self.reads: list[str] = []
 
-    def read(self, name: str) -> torch.Tensor:
+    def view(self, name: str) -> torch.Tensor:
         self.reads.append(name)
-        return super().read(name)
+        return super().view(name)
 
 
 class Listener:
@@ -48,13 +48,16 @@ class Listener:
         self.finished.append(handle)
 
 
-def start(name: str, scope: Sequence[str]) -> tuple[Watched, Watched, list[str]]:
+Started = tuple[Watched, Watched, list[str]]
+
+
+def start(name: str, scope: Sequence[str], done: Sequence[str] = ()) -> Started:
     base = Watched(base_state())
     tuned = Watched(tuned_states(base_state(), 1)[0])
     info = method(name)
-    parameters, models = validate_parameters(info, {}, [{}])
-    names = [key for key, _ in merge_static(base, [tuned], info, parameters, models, scope)]
-    return base, tuned, names
+    problem = StaticProblem(base, [tuned], scope, ["tuned"])
+    pieces = merge_static(problem, info, schedule(info, {}, [{}]), done=done)
+    return base, tuned, [key for key, _ in whole_tensors(base, pieces)]
 
 
 def test_every_tensor_comes_once_in_the_bases_order() -> None:
@@ -69,14 +72,35 @@ def test_contributions_are_read_in_the_scope_only(name: str) -> None:
 
 
 def test_tensors_are_read_when_they_are_asked_for() -> None:
-    base = Watched(base_state())
-    tuned = Watched(tuned_states(base_state(), 1)[0])
+    base = Watched({str(index): torch.zeros(3) for index in range(20)})
     info = method("task_arithmetic")
-    parameters, models = validate_parameters(info, {}, [{}])
-    merged = merge_static(base, [tuned], info, parameters, models, list(base.tensors)[:3])
-    assert tuned.reads == []
-    next(merged)
-    assert tuned.reads == [next(iter(base.tensors))]
+    problem = StaticProblem(base, [], [], [])
+    pieces = merge_static(problem, info, schedule(info, {}, [{}]))
+    assert base.reads == []
+    next(pieces)
+    assert len(base.reads) < 6
+
+
+def test_what_is_done_is_neither_read_nor_given_again() -> None:
+    base, tuned, names = start("average", ["embed.weight", "norm.weight"], done=["embed.weight", "unused"])
+    assert names == [name for name in base.tensors if name not in {"embed.weight", "unused"}]
+    assert tuned.reads == ["norm.weight"]
+
+
+def test_a_large_tensor_comes_in_pieces_that_follow_each_other() -> None:
+    base = InMemory(base_state())
+    info = method("average")
+    tuned = InMemory(tuned_states(base_state(), 1)[0])
+    problem = StaticProblem(base, [tuned], ["block.10.weight"], ["tuned"])
+    pieces = [
+        piece
+        for piece in merge_static(problem, info, schedule(info, {}, [{}]))
+        if piece.name == "block.10.weight"
+    ]
+    assert len(pieces) > 1
+    ends = [piece.start + piece.values.numel() for piece in pieces]
+    assert [piece.start for piece in pieces] == [0, *ends[:-1]]
+    assert ends[-1] == base.tensors["block.10.weight"].numel
 
 
 def test_ties_reads_each_task_vector_three_times() -> None:
@@ -87,7 +111,7 @@ def test_ties_reads_each_task_vector_three_times() -> None:
 def test_adaptive_methods_are_refused() -> None:
     info = replace(method("average"), kind="adaptive")
     with pytest.raises(UnsupportedError, match="average: needs unlabelled images"):
-        merge_static(InMemory({}), [], info, info.parameters(), [], [])
+        merge_static(StaticProblem(InMemory({}), [], [], []), info, schedule(method("average"), {}, [{}]))
 
 
 def test_progress_is_reported_to_the_end() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mergeward.attack import SavedTrigger
 from mergeward.cache import artefact
-from mergeward.checkpoint import open_checkpoint
+from mergeward.checkpoint import open_checkpoint, whole_tensors
 from mergeward.evaluate import Rate, accuracy, attack_success, predict
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.registry import method
@@ -200,8 +200,8 @@ def _merge_and_measure(
     started = time.perf_counter()
     with ExitStack() as stack:
         job = open_job(recipe, stack)
-        tensors, _ = job.run(stage.clip, unlabelled, torch.float32)
-        merged = {name: tensor for name, tensor in tensors if name in job.scope}
+        pieces, _ = job.run(stage.clip, unlabelled, torch.float32)
+        merged = {name: tensor for name, tensor in whole_tensors(job.base, pieces) if name in job.scope}
     seconds = time.perf_counter() - started
     return _measure(stage, stage.clip.encoder_with(merged), stage.tasks, seconds)
 

@@ -4,19 +4,23 @@ from mergeward.checkpoint.atomic import atomic_directory, vacant
 from mergeward.checkpoint.hub import local_path
 from mergeward.checkpoint.reader import Checkpoint, open_checkpoint
 from mergeward.checkpoint.scope import check_compatible, resolve_scope
-from mergeward.checkpoint.source import InMemory, TensorInfo, TensorSource
-from mergeward.checkpoint.writer import write_checkpoint
+from mergeward.checkpoint.source import InMemory, Piece, TensorInfo, TensorSource, whole_tensors
+from mergeward.checkpoint.writer import Output, open_output, write_checkpoint
 
 __all__ = [
     "Checkpoint",
     "InMemory",
+    "Output",
+    "Piece",
     "TensorInfo",
     "TensorSource",
     "atomic_directory",
     "check_compatible",
     "local_path",
     "open_checkpoint",
+    "open_output",
     "resolve_scope",
     "vacant",
+    "whole_tensors",
     "write_checkpoint",
 ]

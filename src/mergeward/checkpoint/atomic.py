@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from mergeward.errors import OutputError
+
+INTERRUPTED = ".interrupted"
+FINGERPRINT = "fingerprint"
 
 _WRITE_FAILURES = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENAMETOOLONG}
@@ -38,16 +43,89 @@ def atomic_directory(out: str | Path) -> Iterator[Path]:
     scratch = target.parent / f".{target.name}.{secrets.token_hex(6)}.partial"
     _make(scratch, out)
     try:
-        yield scratch
-        _sync(scratch)
-        scratch.replace(target)
-        _sync_entry(target.parent)
+        with _reported(out, scratch):
+            yield scratch
+            _move(scratch, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def resumable_directory(out: str | Path, fingerprint: str, *, resume: bool) -> Iterator[Path]:
+    """Yield a scratch folder as `atomic_directory` does, which an interrupted run leaves behind.
+
+    It lies beside `out` as `.NAME.interrupted`. An error removes it; only an interruption (Ctrl-C, a killed
+    process) does not.
+
+    Args:
+        out: The folder to make; it must not exist, or be empty.
+        fingerprint: Tells what is being made: only a run of the same one can go on.
+        resume: Whether to go on from what such a run left; otherwise it is removed first.
+
+    Raises:
+        OutputError: As in `atomic_directory`; or another process is writing `out`; or what was left behind
+            is of another fingerprint.
+    """
+    target = vacant(out)
+    scratch = target.parent / f".{target.name}{INTERRUPTED}"
+    _make(target.parent, out)
+    with _alone(scratch, out), _reported(out, scratch):
+        _prepare(scratch, out, fingerprint, resume=resume)
+        try:
+            yield scratch
+            (scratch / FINGERPRINT).unlink()
+            _move(scratch, target)
+        except Exception:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _alone(scratch: Path, out: str | Path) -> Iterator[None]:
+    """Hold the scratch folder for this process."""
+    lock = FileLock(scratch.with_name(scratch.name + ".lock"), blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(f"{out}: another process is writing it") from error
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _prepare(scratch: Path, out: str | Path, fingerprint: str, *, resume: bool) -> None:
+    mark = scratch / FINGERPRINT
+    if resume and scratch.exists():
+        if not mark.exists() or mark.read_text("utf-8") != fingerprint:
+            raise OutputError(
+                f"{out}: {scratch.name} is left of a run with other inputs or settings; "
+                f"run without resuming to begin anew"
+            )
+        return
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    mark.write_text(fingerprint, "utf-8")
+
+
+@contextmanager
+def _reported(out: str | Path, scratch: Path) -> Iterator[None]:
+    """Turn what goes wrong in writing the folder into an error of ours."""
+    try:
+        yield
     except OSError as error:
         if not _is_ours(error, scratch):
             raise
         raise OutputError(f"{out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _move(scratch: Path, target: Path) -> None:
+    _sync(scratch)
+    scratch.replace(target)
+    _sync_entry(target.parent)
 
 
 def vacant(out: str | Path) -> Path:
@@ -69,9 +147,9 @@ def vacant(out: str | Path) -> Path:
     return target
 
 
-def _make(scratch: Path, out: str | Path) -> None:
+def _make(folder: Path, out: str | Path) -> None:
     try:
-        scratch.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error}") from error
 

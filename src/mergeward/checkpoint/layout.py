@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from mergeward.checkpoint.header import DTYPES
-from mergeward.checkpoint.source import TensorInfo
+from mergeward.checkpoint.source import Piece, TensorInfo
 from mergeward.errors import OutputError
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -26,6 +26,12 @@ class _Place:
     start: int
     end: int
 
+    def holds(self, piece: Piece) -> bool:
+        """Whether a piece is the whole tensor in its shape, or some of its values in a row."""
+        if piece.values.dim() != 1:
+            return piece.start == 0 and tuple(piece.values.shape) == self.shape
+        return piece.start + piece.values.numel() <= math.prod(self.shape)
+
 
 class Layout:
     """The plan of one safetensors file.
@@ -35,6 +41,10 @@ class Layout:
             multiple of its own size; else the given order is kept.
         dtype: Type of the floating tensors in the file; None keeps each its own.
         metadata: Free-text entries of the header.
+
+    Attributes:
+        header: The first bytes of the file.
+        nbytes: Size of the file.
     """
 
     def __init__(
@@ -48,32 +58,29 @@ class Layout:
             end = offset + math.prod(shape) * types[name].itemsize
             self._places[name] = _Place(shape, types[name], offset, end)
             offset = end
-        self._header = self._encode(metadata)
-        self.nbytes = len(self._header) + offset
+        self.header = self._encode(metadata)
+        self.nbytes = len(self.header) + offset
 
-    def write(self, file: BinaryIO, name: str, tensor: Tensor) -> None:
-        """Write one tensor to its place.
+    def write(self, descriptor: int, piece: Piece) -> None:
+        """Write some values of one tensor to their place in an open file.
 
         Raises:
-            OutputError: The plan has no such tensor, or one of another shape or type.
+            OutputError: The plan has no such tensor, or one of another size or type.
         """
-        place = self._places.get(name)
-        if place is None or (tuple(tensor.shape), tensor.dtype) != (place.shape, place.dtype):
+        place = self._places.get(piece.name)
+        if place is None or piece.values.dtype != place.dtype or not place.holds(piece):
             planned = "nothing" if place is None else f"{list(place.shape)} {place.dtype}"
             raise OutputError(
-                f"tensor {name!r}: {list(tensor.shape)} {tensor.dtype} given, {planned} planned"
+                f"tensor {piece.name!r}: {list(piece.values.shape)} {piece.values.dtype} given, "
+                f"{planned} planned"
             )
-        file.seek(len(self._header) + place.start)
-        file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        offset = len(self.header) + place.start + piece.start * place.dtype.itemsize
+        _write_at(descriptor, piece.values, offset)
 
-    def write_header(self, file: BinaryIO) -> None:
-        """Write the header, which is final before the first tensor is known."""
-        file.seek(0)
-        file.write(self._header)
-
-    def missing(self, written: set[str]) -> list[str]:
-        """Return the planned tensors that are not among those written, in the plan's order."""
-        return [name for name in self._places if name not in written]
+    def write_header(self, descriptor: int) -> None:
+        """Write the header, which is final before the first tensor is known, and give the file its size."""
+        os.ftruncate(descriptor, self.nbytes)
+        os.pwrite(descriptor, self.header, 0)
 
     def _encode(self, metadata: Mapping[str, str]) -> bytes:
         content: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -86,6 +93,14 @@ class Layout:
         text = json.dumps(content, separators=(",", ":")).encode()
         text += b" " * (-len(text) % _ALIGNMENT)
         return len(text).to_bytes(8, "little") + text
+
+
+def _write_at(descriptor: int, values: Tensor, offset: int) -> None:
+    flat = values.detach().cpu().contiguous().reshape(-1)
+    content = flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
+    while content:
+        written = os.pwrite(descriptor, content, offset)
+        content, offset = content[written:], offset + written
 
 
 def output_dtype(stored: torch.dtype, chosen: torch.dtype | None) -> torch.dtype:

@@ -63,16 +63,24 @@ class Checkpoint:
             CheckpointError: There is no such tensor, it holds NaN or infinity, or the file was closed or
                 changed.
         """
+        return finite(self.view(name), name=name, where=self._file(name).path)
+
+    def view(self, name: str) -> Tensor:
+        """Return one tensor as stored, unchecked; otherwise as `read`."""
+        file = self._file(name)
+        try:
+            tensor: Tensor = file.handle.get_tensor(name)
+        except SafetensorError as error:
+            raise CheckpointError(f"{file.path}: tensor {name!r} cannot be read ({error})") from error
+        return tensor
+
+    def _file(self, name: str) -> OpenFile:
         if name not in self.tensors:
             raise CheckpointError(f"{self.path}: no tensor {name!r}")
         file = self._files.get(self.tensors[name].file)
         if file is None:
             raise CheckpointError(f"{self.path}: read after it was closed")
-        try:
-            tensor: Tensor = file.handle.get_tensor(name)
-        except SafetensorError as error:
-            raise CheckpointError(f"{file.path}: tensor {name!r} cannot be read ({error})") from error
-        return finite(tensor, name=name, where=file.path)
+        return file
 
     def sha256(self) -> dict[str, str]:
         """Return the SHA-256 of each weights file as hexadecimal digits, by file name."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import groupby
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -50,6 +51,9 @@ class TensorSource(Protocol):
     def config(self) -> Mapping[str, Any] | None:
         """The architecture's configuration, where there is one."""
 
+    def view(self, name: str) -> Tensor:
+        """Return one tensor as stored and unchecked. It may share memory with the source."""
+
     def read(self, name: str) -> Tensor:
         """Return one tensor, checked to be finite. It may share memory with the source."""
 
@@ -83,15 +87,53 @@ class InMemory:
             for key, value in tensors.items()
         }
 
+    def view(self, name: str) -> Tensor:
+        """Return one tensor, unchecked.
+
+        Raises:
+            CheckpointError: There is none of that name.
+        """
+        if name not in self._values:
+            raise CheckpointError(f"{self.name}: no tensor {name!r}")
+        return self._values[name].detach()
+
     def read(self, name: str) -> Tensor:
         """Return one tensor.
 
         Raises:
             CheckpointError: There is none of that name, or it holds NaN or infinity.
         """
-        if name not in self._values:
-            raise CheckpointError(f"{self.name}: no tensor {name!r}")
-        return finite(self._values[name].detach(), name=name, where=self.name)
+        return finite(self.view(name), name=name, where=self.name)
+
+
+class Piece(NamedTuple):
+    """Some values of one tensor, on their way to where the whole is put together.
+
+    Attributes:
+        name: The tensor's name.
+        start: Where they begin among the tensor's values, in row-major order.
+        values: The values, of any shape.
+    """
+
+    name: str
+    start: int
+    values: Tensor
+
+
+def whole_tensors(like: TensorSource, pieces: Iterable[Piece]) -> Iterator[tuple[str, Tensor]]:
+    """Put pieces together.
+
+    Args:
+        like: Gives the shapes.
+        pieces: Those of one tensor after another, each from its beginning, without gap.
+
+    Yields:
+        Name and tensor, in the order of the pieces.
+    """
+    for name, group in groupby(pieces, key=lambda piece: piece.name):
+        values = [piece.values.reshape(-1) for piece in group]
+        whole = values[0] if len(values) == 1 else torch.cat(values)
+        yield name, whole.reshape(like.tensors[name].shape)
 
 
 def finite(tensor: Tensor, *, name: str, where: object) -> Tensor:
@@ -100,6 +142,16 @@ def finite(tensor: Tensor, *, name: str, where: object) -> Tensor:
     Raises:
         CheckpointError: It does; the error names it and `where` it is from.
     """
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+    if not is_finite(tensor):
         raise CheckpointError(f"{where}: tensor {name!r} holds NaN or infinity")
     return tensor
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Return whether a tensor holds neither NaN nor infinity.
+
+    A sum that is finite shows it in one pass; one that is not may have overflowed, and decides nothing.
+    """
+    if not tensor.is_floating_point() or math.isfinite(float(tensor.sum())):
+        return True
+    return bool(torch.isfinite(tensor).all())

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from mergeward.checkpoint.atomic import atomic_directory
+from mergeward.checkpoint.atomic import atomic_directory, resumable_directory
 from mergeward.checkpoint.files import contained, read_bounded, regular_file
-from mergeward.checkpoint.layout import Layout
-from mergeward.checkpoint.reader import CONFIG, WEIGHTS, Checkpoint
+from mergeward.checkpoint.reader import CONFIG, Checkpoint
+from mergeward.checkpoint.shards import SHARD_BYTES, ShardPlan, plan_shards
+from mergeward.checkpoint.source import Piece
+from mergeward.checkpoint.weights import Weights
 from mergeward.errors import OutputError
 from mergeward.provenance import METADATA_KEY
 
@@ -36,9 +39,82 @@ MAX_COPIED_BYTES = 1 << 28
 CARD = "README.md"
 
 
+class Output:
+    """A model that is being written; made by `open_output`.
+
+    Attributes:
+        done: Names of the tensors that an interrupted run has written already: they must not be given again.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.done = frozenset(weights.done)
+        self._weights = weights
+
+    def write(self, piece: Piece) -> None:
+        """Write some values of one tensor.
+
+        Raises:
+            OutputError: They are not as planned, or do not follow the last ones of their tensor.
+        """
+        self._weights.write(piece)
+
+
+@contextmanager
+def open_output(
+    out: str | Path,
+    *,
+    like: Checkpoint,
+    metadata: Mapping[str, str],
+    card: str,
+    dtype: torch.dtype | None = None,
+    extra: Mapping[str, bytes] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    resume: bool | None = None,
+) -> Iterator[Output]:
+    """Write a model whose tensors are named and shaped as those of another, piece by piece.
+
+    The folder appears when the block has ended and everything is on the disk: every tensor must have been
+    written. An interrupted run leaves nothing at `out`, and nothing that loads.
+
+    Args:
+        out: The folder to make; it must not exist, or be empty.
+        like: The model that gives names, shapes and, where it is a folder, configuration, tokenizer and
+            preprocessor.
+        metadata: Entries of the weights files' headers; they hold a provenance record (see
+            `Provenance.to_metadata`).
+        card: The model card, written as `README.md`.
+        dtype: Type of the floating tensors; by default each has that of `like`.
+        extra: Further files by name (a trigger, ...).
+        shard_bytes: Size above which the weights are divided among files.
+        resume: None leaves nothing of an interrupted run; False keeps what it wrote under a hidden name, and
+            begins anew; True goes on from there.
+
+    Raises:
+        OutputError: The folder exists already or cannot be written, a tensor is missing or not as planned,
+            there is no provenance record, or there is another run to go on from than this one.
+        CheckpointError: A file of `like` cannot be copied.
+    """
+    if METADATA_KEY not in metadata:
+        raise OutputError(f"{out}: refused to write a model without a provenance record ({METADATA_KEY})")
+    plan = plan_shards(
+        like.tensors, dtype=dtype, metadata={"format": "pt", **metadata}, shard_bytes=shard_bytes
+    )
+    small = {**_taken_over(like, dtype), **plan.index, CARD: card.encode(), **(extra or {})}
+    with _folder(out, resume, _fingerprint(plan, small)) as scratch:
+        for name, content in small.items():
+            contained(scratch, name).write_bytes(content)
+        _check_space(out, scratch, plan)
+        with Weights(scratch, plan, like.tensors) as weights:
+            try:
+                yield Output(weights)
+                weights.finish()
+            except OutputError as error:
+                raise OutputError(f"{out}: {error}") from error
+
+
 def write_checkpoint(
     out: str | Path,
-    tensors: Iterable[tuple[str, Tensor]],
+    pieces: Iterable[Piece],
     *,
     like: Checkpoint,
     metadata: Mapping[str, str],
@@ -46,60 +122,35 @@ def write_checkpoint(
     dtype: torch.dtype | None = None,
     extra: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write a model whose tensors are named and shaped as those of another.
+    """Write a model from pieces as they come; arguments and errors are those of `open_output`."""
+    with open_output(out, like=like, metadata=metadata, card=card, dtype=dtype, extra=extra) as output:
+        for piece in pieces:
+            output.write(piece)
 
-    Tensors may come in any order and are written as they come; one at a time is held. The folder appears when
-    everything is written and synced. An interrupted run leaves nothing at `out`, and nothing that loads.
 
-    Args:
-        out: The folder to make; it must not exist, or be empty.
-        tensors: Every tensor of `like` once, floating ones as `dtype`.
-        like: The model that gives names, shapes and, where it is a folder, configuration, tokenizer and
-            preprocessor.
-        metadata: Entries of the weights file's header; they hold a provenance record (see
-            `Provenance.to_metadata`).
-        card: The model card, written as `README.md`.
-        dtype: Type of the floating tensors; by default each has that of `like`.
-        extra: Further files by name (a trigger, ...).
+def _folder(out: str | Path, resume: bool | None, fingerprint: str) -> AbstractContextManager[Path]:
+    if resume is None:
+        return atomic_directory(out)
+    return resumable_directory(out, fingerprint, resume=resume)
 
-    Raises:
-        OutputError: The folder exists already or cannot be written, a tensor is missing or not as planned, or
-            there is no provenance record.
-        CheckpointError: A file of `like` cannot be copied.
+
+def _fingerprint(plan: ShardPlan, small: Mapping[str, bytes]) -> str:
+    """Return what tells two outputs apart: every byte of them but the values of the tensors.
+
+    Those follow from the provenance record in the headers, which holds the hashes of all inputs.
     """
-    if METADATA_KEY not in metadata:
-        raise OutputError(f"{out}: refused to write a model without a provenance record ({METADATA_KEY})")
-    layout = Layout(like.tensors, dtype=dtype, metadata={"format": "pt", **metadata})
-    small = {**_taken_over(like, dtype), CARD: card.encode(), **(extra or {})}
-    with atomic_directory(out) as scratch:
-        _check_space(out, scratch, layout.nbytes + sum(map(len, small.values())))
-        _write_weights(out, scratch, layout, tensors)
-        for name, content in small.items():
-            contained(scratch, name).write_bytes(content)
+    digest = hashlib.sha256()
+    for name, content in (*((name, layout.header) for name, layout in plan.layouts.items()), *small.items()):
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
 
 
-def _check_space(out: str | Path, scratch: Path, needed: int) -> None:
+def _check_space(out: str | Path, scratch: Path, plan: ShardPlan) -> None:
     free = shutil.disk_usage(scratch).free
-    if free < needed:
-        raise OutputError(f"{out}: {needed} bytes needed, {free} free on the disk")
-
-
-def _write_weights(
-    out: str | Path, scratch: Path, layout: Layout, tensors: Iterable[tuple[str, Tensor]]
-) -> None:
-    # The name it is written under is one that nothing loads: the header is whole from the start.
-    partial = scratch / f"{WEIGHTS}.partial"
-    written: set[str] = set()
-    with partial.open("wb") as file:
-        layout.write_header(file)
-        for name, tensor in tensors:
-            if name in written:
-                raise OutputError(f"{out}: tensor {name!r} given twice")
-            layout.write(file, name, tensor)
-            written.add(name)
-    if missing := layout.missing(written):
-        raise OutputError(f"{out}: {len(missing)} tensors not given, {missing[0]!r} the first of them")
-    partial.rename(scratch / WEIGHTS)
+    held = sum(path.stat().st_blocks * 512 for path in scratch.iterdir())
+    if free + held < plan.nbytes:
+        raise OutputError(f"{out}: {plan.nbytes} bytes needed, {free} free on the disk")
 
 
 def _taken_over(like: Checkpoint, dtype: torch.dtype | None) -> dict[str, bytes]:

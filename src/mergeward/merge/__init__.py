@@ -1,7 +1,9 @@
 """Many models into one: the registry of methods, and the methods that need weights only."""
 
 from mergeward.merge.method import MethodInfo, NoParameters, Parameters, Weighted
-from mergeward.merge.registry import METHODS, method, methods, validate_parameters
+from mergeward.merge.registry import METHODS, method, methods, schedule, validate_parameters
+from mergeward.merge.settings import Schedule, Settings
+from mergeward.merge.static.problem import StaticMerge, StaticProblem
 from mergeward.merge.stream import merge_static
 
 __all__ = [
@@ -9,9 +11,14 @@ __all__ = [
     "MethodInfo",
     "NoParameters",
     "Parameters",
+    "Schedule",
+    "Settings",
+    "StaticMerge",
+    "StaticProblem",
     "Weighted",
     "merge_static",
     "method",
     "methods",
+    "schedule",
     "validate_parameters",
 ]

@@ -50,9 +50,9 @@ class MethodInfo:
         summary: What it does, in one sentence without a full stop.
         paper: Citation with its arXiv id.
         kind: "static" needs weights only; "adaptive" needs unlabelled images.
-        run: The method. A static one is called as `run(problem, parameters, model_parameters)` with a
-            `merge.static.problem.StaticProblem` and returns a function from a tensor's name to its merged
-            float32 value; an adaptive one is called as `run(problem, parameters)` with an
+        run: The method. A static one is called as `run(problem, schedule)` with a
+            `merge.static.problem.StaticProblem` and a `merge.settings.Schedule`, and returns a
+            `StaticMerge`; an adaptive one is called as `run(problem, parameters)` with an
             `AdaptiveProblem` and returns an `AdaptiveResult`.
         parameters: Model of the recipe's `parameters`.
         model_parameters: Model of `models[].parameters`. The recipe's `parameters` may hold these keys too,

@@ -8,6 +8,7 @@ from typing import Any
 from mergeward.errors import RecipeError, unknown_name
 from mergeward.merge.adaptive import adamerging, dam
 from mergeward.merge.method import MethodInfo, Parameters
+from mergeward.merge.settings import Schedule, Settings
 from mergeward.merge.static import average, task_arithmetic, ties
 from mergeward.recipe import validated
 
@@ -42,7 +43,7 @@ def method(name: str) -> MethodInfo:
 
 def validate_parameters(
     info: MethodInfo, parameters: Mapping[str, Any], per_model: Sequence[Mapping[str, Any]]
-) -> tuple[Parameters, tuple[Parameters, ...]]:
+) -> Settings[Any, Any]:
     """Check a recipe's parameters against those of its method.
 
     A key of the per-model parameters given in `parameters` is the default for every model, as in mergekit.
@@ -64,13 +65,20 @@ def validate_parameters(
             f"models: {info.name} needs at least {info.min_contributions}, the recipe has {len(per_model)}"
         )
     own, shared = _split(info, parameters)
-    return (
+    return Settings(
         validated(info.parameters, own, where="parameters", known=_keys(info.model_parameters)),
         tuple(
             validated(info.model_parameters, {**shared, **given}, where=f"models[{index}].parameters")
             for index, given in enumerate(per_model)
         ),
     )
+
+
+def schedule(
+    info: MethodInfo, parameters: Mapping[str, Any], per_model: Sequence[Mapping[str, Any]]
+) -> Schedule[Any, Any]:
+    """Check a recipe's parameters as `validate_parameters` does, and set every tensor by them."""
+    return Schedule(validate_parameters(info, parameters, per_model))
 
 
 def _split(info: MethodInfo, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

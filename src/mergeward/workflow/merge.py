@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mergeward.checkpoint import (
     Checkpoint,
+    Piece,
     check_compatible,
     open_checkpoint,
     resolve_scope,
@@ -21,8 +22,10 @@ from mergeward.checkpoint import (
 )
 from mergeward.errors import RecipeError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
-from mergeward.merge.method import MethodInfo, Parameters
-from mergeward.merge.registry import method, validate_parameters
+from mergeward.merge.method import MethodInfo
+from mergeward.merge.registry import method, schedule
+from mergeward.merge.settings import Schedule
+from mergeward.merge.static.problem import StaticProblem
 from mergeward.merge.stream import merge_static
 from mergeward.provenance import Provenance, model_card
 from mergeward.recipe import Recipe, load_recipe
@@ -58,8 +61,7 @@ class MergeJob:
 
     Attributes:
         info: The merge method.
-        parameters: Its parameters.
-        model_parameters: Per-model parameters, in the order of the contributions.
+        schedule: Its parameters, and those of each contribution, for every tensor.
         base: The base, open.
         contributions: The contributions, open.
         names: How to call the contributions.
@@ -68,8 +70,7 @@ class MergeJob:
     """
 
     info: MethodInfo
-    parameters: Parameters
-    model_parameters: Sequence[Parameters]
+    schedule: Schedule[Any, Any]
     base: Checkpoint
     contributions: Sequence[Checkpoint]
     names: Sequence[str]
@@ -78,7 +79,7 @@ class MergeJob:
 
     def run(
         self, clip: Clip | None, tasks: Sequence[UnlabelledTask], dtype: torch.dtype | None = None
-    ) -> tuple[Iterator[tuple[str, Tensor]], dict[str, Any]]:
+    ) -> tuple[Iterator[Piece], dict[str, Any]]:
         """Merge.
 
         Args:
@@ -87,19 +88,11 @@ class MergeJob:
             dtype: Type of the floating output tensors; by default the base's.
 
         Returns:
-            Every tensor of the output, in the base's file order, and what the method learnt.
+            The pieces of the output, tensor by tensor in the base's file order, and what the method learnt.
         """
         if self.info.kind == "static" or clip is None:
-            merged = merge_static(
-                self.base,
-                self.contributions,
-                self.info,
-                self.parameters,
-                self.model_parameters,
-                self.scope,
-                dtype,
-            )
-            return merged, {}
+            weights = StaticProblem(self.base, self.contributions, self.scope, self.names, self.seed)
+            return merge_static(weights, self.info, self.schedule, dtype=dtype), {}
         problem = AdaptiveProblem(
             encoder=clip.encoder,
             base=_floats(self.base, self.scope),
@@ -108,7 +101,7 @@ class MergeJob:
             tasks=tasks,
             seed=self.seed,
         )
-        result = self.info.run(problem, self.parameters)
+        result = self.info.run(problem, self.schedule.default.parameters)
         return with_weights(self.base, result.weights, dtype), result.record
 
 
@@ -184,23 +177,23 @@ def open_job(recipe: Recipe, stack: ExitStack) -> MergeJob:
             method needs.
         CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
     """
-    info, parameters, model_parameters = checked_method(recipe)
+    info, settings = checked_method(recipe)
     base = stack.enter_context(open_base_file(recipe.base_model))
     contributions = [stack.enter_context(open_checkpoint(entry.model)) for entry in recipe.models]
     scope = resolve_scope(recipe.scope, base)
     check_compatible(base, contributions, scope)
     names = distinct_names([entry.model for entry in recipe.models])
-    return MergeJob(info, parameters, model_parameters, base, contributions, names, scope, recipe.seed)
+    return MergeJob(info, settings, base, contributions, names, scope, recipe.seed)
 
 
-def checked_method(recipe: Recipe) -> tuple[MethodInfo, Parameters, tuple[Parameters, ...]]:
+def checked_method(recipe: Recipe) -> tuple[MethodInfo, Schedule[Any, Any]]:
     """Check what a recipe asks for before any file is opened.
 
     Args:
         recipe: What to merge.
 
     Returns:
-        The method, its parameters, and those of each contribution.
+        The method, and what the recipe sets for it.
 
     Raises:
         UsageError: There is no such method.
@@ -208,16 +201,14 @@ def checked_method(recipe: Recipe) -> tuple[MethodInfo, Parameters, tuple[Parame
             method needs.
     """
     info = method(recipe.merge_method)
-    parameters, model_parameters = validate_parameters(
-        info, recipe.parameters, [entry.parameters for entry in recipe.models]
-    )
+    settings = schedule(info, recipe.parameters, [entry.parameters for entry in recipe.models])
     if info.needs_images:
         for index, entry in enumerate(recipe.models):
             if entry.task is None:
                 raise RecipeError(
                     f"models[{index}].task: missing; {info.name} learns from images of each task"
                 )
-    return info, parameters, model_parameters
+    return info, settings
 
 
 def backdoored(job: MergeJob) -> tuple[str, ...]:
@@ -250,11 +241,11 @@ def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip | None, list[Unlabel
 
 
 def _settings(job: MergeJob) -> dict[str, Any]:
+    parameters, models = job.schedule.default
     each = {
-        name: own.model_dump(mode="json", by_alias=True)
-        for name, own in zip(job.names, job.model_parameters, strict=True)
+        name: own.model_dump(mode="json", by_alias=True) for name, own in zip(job.names, models, strict=True)
     }
-    return {**job.parameters.model_dump(mode="json", by_alias=True), "models": each}
+    return {**parameters.model_dump(mode="json", by_alias=True), "models": each}
 
 
 def _floats(checkpoint: Checkpoint, scope: Sequence[str]) -> dict[str, Tensor]:

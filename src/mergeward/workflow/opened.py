@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mergeward.checkpoint import Checkpoint, open_checkpoint
+from mergeward.checkpoint import Checkpoint, Piece, open_checkpoint
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.tasks import Task, load_task
 from mergeward.testbed import base_path
@@ -37,8 +37,8 @@ def open_task(spec: str | Path | Task, data: str | Path | None, seed: int) -> Ta
 
 def with_weights(
     source: Checkpoint, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None
-) -> Iterator[tuple[str, Tensor]]:
-    """Return every tensor of a checkpoint, in file order, with some in place of its own.
+) -> Iterator[Piece]:
+    """Return every tensor of a checkpoint as one piece, in file order, with some in place of its own.
 
     Args:
         source: The checkpoint.
@@ -47,7 +47,7 @@ def with_weights(
     """
     for name, info in source.tensors.items():
         value = weights[name] if name in weights else source.read(name)
-        yield name, value.to(dtype or info.dtype) if info.dtype.is_floating_point else value
+        yield Piece(name, 0, value.to(dtype or info.dtype) if info.dtype.is_floating_point else value)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mergeward.checkpoint import InMemory, TensorSource, check_compatible, open_checkpoint, resolve_scope
 from mergeward.errors import CheckpointError, UnsupportedError
-from mergeward.merge import MethodInfo, merge_static, method, methods, validate_parameters
+from mergeward.merge import MethodInfo, methods
+from static_merges import merge_states
 from toy_models import BUFFERS, base_state, save_folder, tuned_states
 
 State = dict[str, Tensor]
@@ -80,19 +81,13 @@ every_method = pytest.mark.parametrize(
 def merged(
     row: Row, base: TensorSource, contributions: Sequence[TensorSource], dtype: torch.dtype | None = None
 ) -> State:
-    info = method(row.method)
-    parameters, models = validate_parameters(info, row.parameters, row.per_model)
-    scope = resolve_scope("all", base)
-    return {
-        name: value.clone()
-        for name, value in merge_static(base, contributions, info, parameters, models, scope, dtype)
-    }
+    return merge_states(row.method, base, contributions, row.parameters, row.per_model, dtype=dtype)
 
 
-def merged_by_default(info: MethodInfo, base: State, tuned: Sequence[State], scope: Sequence[str]) -> State:
-    parameters, models = validate_parameters(info, {}, [{}] * len(tuned))
-    sources = [InMemory(state) for state in tuned]
-    return dict(merge_static(InMemory(base), sources, info, parameters, models, scope))
+def merged_by_default(
+    info: MethodInfo, base: State, tuned: Sequence[State], scope: Sequence[str] | None = None
+) -> State:
+    return merge_states(info.name, base, tuned, scope=scope)
 
 
 def assert_same_bits(first: State, second: State) -> None:
@@ -162,21 +157,13 @@ def test_files_shards_and_memory_give_the_same_bits(row: Row, tmp_path: Path) ->
     assert_same_bits(from_files, {name: from_shards[name] for name in from_files})
 
 
-@pytest.fixture
-def restored_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @every_row
-@pytest.mark.usefixtures("restored_threads")
-def test_any_number_of_threads_gives_the_same_bits(row: Row) -> None:
+def test_any_number_of_threads_gives_the_same_bits(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     base = base_state()
     sources = [InMemory(state) for state in tuned_states(base, 3)]
     results = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
+    for threads in (1, 3):
+        monkeypatch.setenv("MERGEWARD_THREADS", str(threads))
         results.append(merged(row, InMemory(base), sources))
     assert_same_bits(results[0], results[1])
 
@@ -204,7 +191,7 @@ def test_tensors_outside_the_scope_are_the_bases(info: MethodInfo) -> None:
 @every_method
 def test_contributions_equal_to_the_base_give_the_base(info: MethodInfo) -> None:
     base = base_state()
-    result = merged_by_default(info, base, [base, base, base], resolve_scope("all", InMemory(base)))
+    result = merged_by_default(info, base, [base, base, base])
     assert_same_bits(result, base)
 
 
@@ -213,7 +200,7 @@ def test_inputs_are_not_written_to(info: MethodInfo) -> None:
     base = base_state()
     tuned = tuned_states(base, 2)
     before = [{name: value.clone() for name, value in state.items()} for state in (base, *tuned)]
-    merged_by_default(info, base, tuned, resolve_scope("all", InMemory(base)))
+    merged_by_default(info, base, tuned)
     for state, copy in zip((base, *tuned), before, strict=True):
         assert_same_bits(state, copy)
 
@@ -224,16 +211,15 @@ def test_infinity_in_a_contribution_is_refused_by_name(info: MethodInfo) -> None
     tuned = tuned_states(base, 2)
     tuned[1]["embed.weight"][2, 3] = float("inf")
     with pytest.raises(CheckpointError, match=r"embed\.weight.*infinity"):
-        merged_by_default(info, base, tuned, resolve_scope("all", InMemory(base)))
+        merged_by_default(info, base, tuned)
 
 
 @every_method
 def test_a_result_that_does_not_fit_its_type_is_refused(info: MethodInfo) -> None:
     base = {"w": torch.tensor([0.0])}
     tuned = {"w": torch.tensor([3e38])}
-    parameters, models = validate_parameters(info, {}, [{"weight": 1.0}])
     with pytest.raises(UnsupportedError, match=r"'w'.*float16"):
-        dict(merge_static(InMemory(base), [InMemory(tuned)], info, parameters, models, ["w"], torch.float16))
+        merge_states(info.name, base, [tuned], {"weight": 1.0}, dtype=torch.float16)
 
 
 @every_method

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mergeward.merge.static import magnitude
-from mergeward.merge.static.magnitude import MagnitudeSelector
+from mergeward.checkpoint import InMemory
+from mergeward.merge import StaticProblem
+from mergeward.merge.static import problem as parts
+from mergeward.merge.static.magnitude import kth_magnitudes
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-def selected(values: torch.Tensor, rank: int, parts: int = 1) -> float:
-    selector = MagnitudeSelector(rank)
-    for part in values.tensor_split(parts):
-        selector.count_upper(part)
-    selector.choose_bucket()
-    for part in values.tensor_split(parts):
-        selector.count_lower(part)
-    return selector.threshold()
+def selected(values: torch.Tensor, rank: int, tensors: int = 1) -> float:
+    tuned = {str(index): part for index, part in enumerate(values.tensor_split(tensors))}
+    base = {name: torch.zeros_like(part) for name, part in tuned.items()}
+    problem = StaticProblem(InMemory(base), [InMemory(tuned)], list(base), ["tuned"])
+    return kth_magnitudes(problem, {0: rank})[0]
 
 
 @settings(max_examples=50)
@@ -30,8 +27,8 @@ def selected(values: torch.Tensor, rank: int, parts: int = 1) -> float:
 def test_every_rank_is_that_of_kthvalue(numbers: list[float], data: st.DataObject) -> None:
     values = torch.tensor(numbers, dtype=torch.float32)
     rank = data.draw(st.integers(1, len(numbers)))
-    parts = data.draw(st.integers(1, 4))
-    assert selected(values, rank, parts) == float(values.abs().kthvalue(rank).values)
+    tensors = data.draw(st.integers(1, 4))
+    assert selected(values, rank, tensors) == float(values.abs().kthvalue(rank).values)
 
 
 def test_extremes_of_float32_are_ordered() -> None:
@@ -42,10 +39,10 @@ def test_extremes_of_float32_are_ordered() -> None:
     ]  # fmt: skip
 
 
-def test_division_into_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_division_into_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0)).reshape(10, 100)
     whole = selected(values, 801)
-    monkeypatch.setattr(magnitude, "CHUNK", 7)
+    monkeypatch.setattr(parts, "BLOCK", 7)
     assert selected(values, 801) == whole == float(values.abs().flatten().kthvalue(801).values)
 
 
@@ -53,7 +50,3 @@ def test_values_are_left_as_they_are() -> None:
     values = torch.tensor([-1.0, 2.0])
     selected(values, 1)
     assert values.tolist() == [-1.0, 2.0]
-
-
-def test_example_in_the_docstring() -> None:
-    assert doctest.testmod(magnitude).failed == 0

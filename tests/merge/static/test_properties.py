@@ -11,8 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mergeward.checkpoint import InMemory
-from mergeward.merge import merge_static, method, validate_parameters
+from static_merges import merge_states
 
 SIZE = 12
 vectors = st.lists(st.integers(-8, 8), min_size=SIZE, max_size=SIZE)
@@ -28,10 +27,7 @@ def merge(name: str, taus: Sequence[Sequence[float]], base: float = 0.0, **param
 
 
 def merge_models(name: str, base: Tensor, models: Sequence[Tensor], parameters: Mapping[str, Any]) -> Tensor:
-    info = method(name)
-    own, per_model = validate_parameters(info, parameters, [{}] * len(models))
-    sources = [InMemory({"w": model}) for model in models]
-    return dict(merge_static(InMemory({"w": base}), sources, info, own, per_model, ["w"]))["w"]
+    return merge_states(name, {"w": base}, [{"w": model} for model in models], parameters)["w"]
 
 
 @pytest.mark.parametrize("name", ["task_arithmetic", "ties"])

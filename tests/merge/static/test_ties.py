@@ -9,11 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mergeward.checkpoint import InMemory
 from mergeward.errors import RecipeError
-from mergeward.merge import merge_static, method, validate_parameters
-
-INFO = method("ties")
+from static_merges import merge_states
 
 
 def ties(
@@ -22,9 +19,8 @@ def ties(
     per_model: list[Mapping[str, Any]] | None = None,
     **parameters: Any,
 ) -> dict[str, Tensor]:
-    own, models = validate_parameters(INFO, parameters, per_model or [{}] * len(taus))
-    sources = [InMemory({name: base[name] + tau[name] for name in base}) for tau in taus]
-    return dict(merge_static(InMemory(base), sources, INFO, own, models, list(base)))
+    models = [{name: base[name] + tau[name] for name in base} for tau in taus]
+    return merge_states("ties", base, models, parameters, per_model)
 
 
 def one(taus: list[list[float]], **options: Any) -> list[float]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import Field
 from torch import Tensor
 
 from mergeward.errors import RecipeError
 from mergeward.merge.method import MethodInfo, NoParameters, Parameters
-from mergeward.merge.static.problem import StaticMerge, StaticProblem
+from mergeward.merge.settings import Schedule
+from mergeward.merge.static.problem import Part, StaticMerge, StaticProblem
 
 
 class Share(Parameters):
@@ -22,7 +21,7 @@ class Share(Parameters):
     weight: float = Field(default=1.0, ge=0, description="share in the mean, relative to the others'")
 
 
-def run(problem: StaticProblem, parameters: NoParameters, model_parameters: Sequence[Share]) -> StaticMerge:
+def run(problem: StaticProblem, schedule: Schedule[NoParameters, Share]) -> StaticMerge:
     """Merge by theta = sum_i weight_i * theta_i / sum_i weight_i.
 
     The mean is updated one contribution at a time, mean += (theta_i - mean) * weight_i / (weights so far),
@@ -31,29 +30,26 @@ def run(problem: StaticProblem, parameters: NoParameters, model_parameters: Sequ
 
     Args:
         problem: The base (not used), its contributions and the scope.
-        parameters: None.
-        model_parameters: One weight for each contribution.
-
-    Returns:
-        A function from a tensor's name to its merged value.
+        schedule: One weight for each contribution.
 
     Raises:
         RecipeError: All weights are zero.
     """
-    taking_part = [(index, model.weight) for index, model in enumerate(model_parameters) if model.weight > 0]
-    if not taking_part:
-        raise RecipeError("models[].parameters.weight: all are zero; average needs one above zero")
+    for name in problem.scope:
+        if not any(model.weight for model in schedule[name].models):
+            raise RecipeError("models[].parameters.weight: all are zero; average needs one above zero")
 
-    def merged(name: str) -> Tensor:
-        first, total = taking_part[0]
-        mean = problem.contribution_values(first, name)
-        for index, weight in taking_part[1:]:
-            total += weight
+    def merged(part: Part) -> Tensor:
+        models = schedule[part.name].models
+        first, *others = (index for index, model in enumerate(models) if model.weight > 0)
+        mean, total = part.contribution(first), models[first].weight
+        for index in others:
+            total += models[index].weight
             # Multiply, then add, for the reason given in task_arithmetic.
-            mean.add_(problem.task_vector(index, name, mean).mul_(weight / total))
+            mean.add_(part.task_vector(index, mean).mul_(models[index].weight / total))
         return mean
 
-    return merged
+    return StaticMerge(merged)
 
 
 INFO = MethodInfo(

@@ -7,71 +7,80 @@ counts the lower 16 bits within that bucket. The state is 64 Ki counts, whatever
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+from mergeward.merge.static.problem import Part, StaticProblem
+
 UPPER_BUCKETS = 1 << 15
 LOWER_BUCKETS = 1 << 16
-CHUNK = 1 << 22
 
 
-class MagnitudeSelector:
-    """Finds the k-th smallest magnitude of a stream of float32 values seen twice.
+def kth_magnitudes(problem: StaticProblem, ranks: Mapping[int, int]) -> dict[int, float]:
+    """Return the k-th smallest magnitude of task vectors over the whole scope, exactly.
 
     Args:
-        rank: k, counted from 1, as in `torch.kthvalue`.
+        problem: The base, its contributions and the scope.
+        ranks: k by contribution, counted from 1, as in `torch.kthvalue`.
 
-    Example:
-        >>> import torch
-        >>> selector = MagnitudeSelector(rank=2)
-        >>> values = torch.tensor([-3.0, 1.0, 2.0])
-        >>> selector.count_upper(values)
-        >>> selector.choose_bucket()
-        >>> selector.count_lower(values)
-        >>> selector.threshold()
-        2.0
+    Returns:
+        The magnitude by contribution. It costs two passes over those task vectors.
     """
+    if not ranks:
+        return {}
 
-    def __init__(self, rank: int) -> None:
-        self._rank = rank
-        self._upper = torch.zeros(UPPER_BUCKETS, dtype=torch.int64)
-        self._lower = torch.zeros(LOWER_BUCKETS, dtype=torch.int64)
-        self._bucket = 0
+    def count_upper(part: Part) -> list[Tensor]:
+        base = part.base()
+        return [upper_counts(part.task_vector(index, base)) for index in ranks]
 
-    def count_upper(self, values: Tensor) -> None:
-        """First pass: take note of `values` (float32, any shape, finite)."""
-        for bits in _magnitude_bits(values):
-            self._upper += torch.bincount(bits >> 16, minlength=UPPER_BUCKETS)
+    uppers = _summed(problem.map(count_upper, "ranking magnitudes, coarse"))
+    found = {
+        index: bucket_of(counts, rank) for (index, rank), counts in zip(ranks.items(), uppers, strict=True)
+    }
 
-    def choose_bucket(self) -> None:
-        """Between the passes: find the bucket that holds the wanted rank."""
-        self._bucket, self._rank = _bucket_of(self._upper, self._rank)
+    def count_lower(part: Part) -> list[Tensor]:
+        base = part.base()
+        return [lower_counts(part.task_vector(index, base), bucket) for index, (bucket, _) in found.items()]
 
-    def count_lower(self, values: Tensor) -> None:
-        """Second pass: take note of the same `values`."""
-        for bits in _magnitude_bits(values):
-            within = bits[(bits >> 16) == self._bucket]
-            self._lower += torch.bincount(within & 0xFFFF, minlength=LOWER_BUCKETS)
-
-    def threshold(self) -> float:
-        """After both passes: return the k-th smallest magnitude, exactly."""
-        lower, _ = _bucket_of(self._lower, self._rank)
-        bits = torch.tensor([(self._bucket << 16) | lower], dtype=torch.int32)
-        return float(bits.view(torch.float32).item())
+    lowers = _summed(problem.map(count_lower, "ranking magnitudes, fine"))
+    return {
+        index: magnitude(bucket, bucket_of(counts, rank)[0])
+        for (index, (bucket, rank)), counts in zip(found.items(), lowers, strict=True)
+    }
 
 
-def _magnitude_bits(values: Tensor) -> Iterator[Tensor]:
-    """Yield the bits of the magnitudes as int32, a bounded number at a time."""
-    flat = values.reshape(-1)
-    for start in range(0, flat.numel(), CHUNK):
-        yield flat[start : start + CHUNK].abs().view(torch.int32)
+def upper_counts(values: Tensor) -> Tensor:
+    """Return how many `values` (float32, finite) have each upper half of their magnitude's bits."""
+    return torch.bincount(_magnitude_bits(values) >> 16, minlength=UPPER_BUCKETS)
 
 
-def _bucket_of(counts: Tensor, rank: int) -> tuple[int, int]:
+def lower_counts(values: Tensor, bucket: int) -> Tensor:
+    """Return how many `values` whose upper half is `bucket` have each lower half."""
+    bits = _magnitude_bits(values)
+    return torch.bincount(bits[(bits >> 16) == bucket] & 0xFFFF, minlength=LOWER_BUCKETS)
+
+
+def bucket_of(counts: Tensor, rank: int) -> tuple[int, int]:
     """Return the bucket that holds the value of `rank`, and its rank within that bucket."""
     cumulative = counts.cumsum(0)
     bucket = int(torch.searchsorted(cumulative, rank))
     before = int(cumulative[bucket - 1]) if bucket else 0
     return bucket, rank - before
+
+
+def magnitude(upper: int, lower: int) -> float:
+    """Return the float32 whose bits are these two halves."""
+    return float(torch.tensor([(upper << 16) | lower], dtype=torch.int32).view(torch.float32).item())
+
+
+def _magnitude_bits(values: Tensor) -> Tensor:
+    return values.reshape(-1).abs().view(torch.int32)
+
+
+def _summed(counts: Iterable[list[Tensor]]) -> list[Tensor]:
+    totals: list[Tensor] = []
+    for part in counts:
+        totals = [total.add_(count) for total, count in zip(totals, part, strict=True)] if totals else part
+    return totals

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from mergeward.merge.method import MethodInfo, Parameters, Weighted
-from mergeward.merge.static.problem import StaticMerge, StaticProblem
+from mergeward.merge.settings import Schedule
+from mergeward.merge.static.problem import Part, StaticMerge, StaticProblem
 
 
 class TaskArithmeticParameters(Parameters):
@@ -24,9 +23,7 @@ class TaskArithmeticParameters(Parameters):
     )
 
 
-def run(
-    problem: StaticProblem, parameters: TaskArithmeticParameters, model_parameters: Sequence[Weighted]
-) -> StaticMerge:
+def run(problem: StaticProblem, schedule: Schedule[TaskArithmeticParameters, Weighted]) -> StaticMerge:
     """Merge by theta = theta_0 + lambda * sum_i weight_i * (theta_i - theta_0).
 
     Source: Ilharco et al., "Editing Models with Task Arithmetic", section 4 (arXiv:2212.04089), with a
@@ -34,22 +31,19 @@ def run(
 
     Args:
         problem: The base, its contributions and the scope.
-        parameters: lambda.
-        model_parameters: One weight for each contribution.
-
-    Returns:
-        A function from a tensor's name to its merged value.
+        schedule: lambda, and one weight for each contribution.
     """
 
-    def merged(name: str) -> Tensor:
-        base = problem.base_values(name)
+    def merged(part: Part) -> Tensor:
+        parameters, models = schedule[part.name]
+        base = part.base()
         total = torch.zeros_like(base)
-        for index, model in enumerate(model_parameters):
+        for model, task_vector in zip(models, part.task_vectors(base), strict=True):
             # Multiply, then add: whether torch fuses the two into one rounding depends on the processor.
-            total.add_(problem.task_vector(index, name, base).mul_(model.weight))
+            total.add_(task_vector.mul_(model.weight))
         return base.add_(total.mul_(parameters.scale))
 
-    return merged
+    return StaticMerge(merged)
 
 
 INFO = MethodInfo(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mergeward.errors import RecipeError
 from mergeward.merge.method import MethodInfo, Parameters, Weighted
-from mergeward.merge.static.magnitude import MagnitudeSelector
-from mergeward.merge.static.problem import StaticMerge, StaticProblem
-from mergeward.progress import track
+from mergeward.merge.settings import Schedule
+from mergeward.merge.static.magnitude import kth_magnitudes
+from mergeward.merge.static.problem import Part, StaticMerge, StaticProblem
 
 
 class TiesParameters(Parameters):
@@ -71,20 +71,17 @@ class _Sides:
 class Ties:
     """TIES over one problem; see `run`."""
 
-    def __init__(
-        self, problem: StaticProblem, parameters: TiesParameters, model_parameters: Sequence[Trimmed]
-    ) -> None:
+    def __init__(self, problem: StaticProblem, schedule: Schedule[TiesParameters, Trimmed]) -> None:
         self._problem = problem
-        self._parameters = parameters
-        weights = [model.weight for model in model_parameters]
-        self._unit = max(map(abs, weights)) or 1.0
-        self._weights = [weight / self._unit for weight in weights]
-        self._thresholds = trim_thresholds(problem, [model.density for model in model_parameters])
+        self._schedule = schedule
+        models = schedule.uniform("ties", "density").models
+        self._thresholds = trim_thresholds(problem, [model.density for model in models])
 
-    def merged(self, name: str) -> Tensor:
-        """Return one merged tensor, float32."""
-        base = self._problem.base_values(name)
-        sides = self._sides(name, base)
+    def merged(self, part: Part) -> Tensor:
+        """Return the merged values of one part, float32."""
+        parameters, models = self._schedule[part.name]
+        base = part.base()
+        sides = self._sides(part, base)
         up = sides.mass > 0
         undecided = (sides.mass == 0) & (sides.positive > 0)
         if bool(undecided.any()) and self._majority > 0:
@@ -94,8 +91,8 @@ class Ties:
             weight = torch.where(up, sides.positive_weight, sides.negative_weight)
             total = torch.where(weight == 0, 0.0, total / weight)
         else:
-            total.mul_(self._unit)
-        return base.add_(total.mul_(self._parameters.scale).to(torch.float32))
+            total.mul_(_unit(models))
+        return base.add_(total.mul_(parameters.scale).to(torch.float32))
 
     @cached_property
     def _majority(self) -> int:
@@ -103,26 +100,31 @@ class Ties:
 
         It costs a pass over all task vectors, so it is looked for only when some coordinate needs it.
         """
-        balance = 0
-        for name in track(self._problem.scope, "electing the majority sign"):
-            sides = self._sides(name, self._problem.base_values(name))
-            balance += int(torch.sign(sides.mass).sum(dtype=torch.int64))
-        return 1 if balance >= 0 else -1
 
-    def _sides(self, name: str, base: Tensor) -> _Sides:
+        def balance(part: Part) -> int:
+            return int(torch.sign(self._sides(part, part.base()).mass).sum(dtype=torch.int64))
+
+        return 1 if sum(self._problem.map(balance, "electing the majority sign")) >= 0 else -1
+
+    def _sides(self, part: Part, base: Tensor) -> _Sides:
+        parameters, models = self._schedule[part.name]
+        unit = _unit(models)
         positive, negative = (torch.zeros_like(base, dtype=torch.float64) for _ in range(2))
-        weigh = self._parameters.normalize
+        weigh = parameters.normalize
         positive_weight, negative_weight = (torch.zeros_like(positive) if weigh else None for _ in range(2))
-        for index, (weight, threshold) in enumerate(zip(self._weights, self._thresholds, strict=True)):
-            tau = self._problem.task_vector(index, name, base)
+        for model, tau, threshold in zip(models, part.task_vectors(base), self._thresholds, strict=True):
             tau.masked_fill_(tau.abs() < threshold, 0.0)
-            values = tau.to(torch.float64).mul_(weight)
+            values = tau.to(torch.float64).mul_(model.weight / unit)
             positive += values.clamp(min=0)
             negative += values.clamp(max=0)
             if positive_weight is not None and negative_weight is not None:
-                positive_weight += (values > 0).to(torch.float64).mul_(weight)
-                negative_weight += (values < 0).to(torch.float64).mul_(weight)
+                positive_weight += (values > 0).to(torch.float64).mul_(model.weight / unit)
+                negative_weight += (values < 0).to(torch.float64).mul_(model.weight / unit)
         return _Sides(positive, negative, positive_weight, negative_weight)
+
+
+def _unit(models: Sequence[Trimmed]) -> float:
+    return max(abs(model.weight) for model in models) or 1.0
 
 
 def trim_thresholds(problem: StaticProblem, densities: Sequence[float]) -> list[float]:
@@ -139,28 +141,12 @@ def trim_thresholds(problem: StaticProblem, densities: Sequence[float]) -> list[
         One threshold for each contribution; 0.0 where nothing is trimmed.
     """
     size = sum(problem.base.tensors[name].numel for name in problem.scope)
-    ranks = [size - int(size * density) for density in densities]
-    selectors = {index: MagnitudeSelector(rank) for index, rank in enumerate(ranks) if rank > 0}
-    if selectors:
-        for name, base in _bases(problem, "ranking magnitudes, coarse"):
-            for index, selector in selectors.items():
-                selector.count_upper(problem.task_vector(index, name, base))
-        for selector in selectors.values():
-            selector.choose_bucket()
-        for name, base in _bases(problem, "ranking magnitudes, fine"):
-            for index, selector in selectors.items():
-                selector.count_lower(problem.task_vector(index, name, base))
-    return [selectors[index].threshold() if index in selectors else 0.0 for index in range(len(ranks))]
+    ranks = {index: size - int(size * density) for index, density in enumerate(densities)}
+    found = kth_magnitudes(problem, {index: rank for index, rank in ranks.items() if rank > 0})
+    return [found.get(index, 0.0) for index in ranks]
 
 
-def _bases(problem: StaticProblem, label: str) -> Iterator[tuple[str, Tensor]]:
-    for name in track(problem.scope, label):
-        yield name, problem.base_values(name)
-
-
-def run(
-    problem: StaticProblem, parameters: TiesParameters, model_parameters: Sequence[Trimmed]
-) -> StaticMerge:
+def run(problem: StaticProblem, schedule: Schedule[TiesParameters, Trimmed]) -> StaticMerge:
     """Merge by TIES: trim, elect a sign, add up what agrees.
 
     Each task vector keeps its largest magnitudes, ranked over the whole scope at once. A coordinate's sign is
@@ -173,23 +159,23 @@ def run(
 
     Args:
         problem: The base, its contributions and the scope.
-        parameters: lambda and `normalize`.
-        model_parameters: Weight and density of each contribution.
+        schedule: lambda and `normalize`; weight and density of each contribution.
 
     Returns:
-        A function from a tensor's name to its merged value. The thresholds are known when it is returned: two
-        passes over all task vectors.
+        The merge. The thresholds are known when it is returned: two passes over all task vectors.
 
     Raises:
-        RecipeError: `normalize` with a negative weight.
+        RecipeError: `normalize` with a negative weight, or a density that varies by tensor.
     """
-    negative = [model.weight for model in model_parameters if model.weight < 0]
-    if parameters.normalize and negative:
-        raise RecipeError(
-            f"parameters.normalize: ties cannot divide by the negative weight {negative[0]:g}; "
-            f"set it to false or the weight to zero or more"
-        )
-    return Ties(problem, parameters, model_parameters).merged
+    for name in problem.scope:
+        parameters, models = schedule[name]
+        negative = [model.weight for model in models if model.weight < 0]
+        if parameters.normalize and negative:
+            raise RecipeError(
+                f"parameters.normalize: ties cannot divide by the negative weight {negative[0]:g}; "
+                f"set it to false or the weight to zero or more"
+            )
+    return StaticMerge(Ties(problem, schedule).merged)
 
 
 INFO = MethodInfo(
