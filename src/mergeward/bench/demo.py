@@ -8,12 +8,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 
 from mergeward.attack import load_trigger
@@ -198,7 +198,7 @@ def _setting(base: Path, tasks: Sequence[Task], config: DemoConfig) -> dict[str,
         "methods": "; ".join(f"{name} {dict(parameters)}" for name, parameters in config.methods.items()),
         "threads": str(thread_count()),
         "versions": f"mergeward {package_version()}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}, Python {platform.python_version()}",
+        f"transformers {version('transformers')}, Python {platform.python_version()}",
     }
 
 

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 
 import typer
-from huggingface_hub.utils.tqdm import disable_progress_bars
-from transformers.utils.logging import disable_progress_bar
 from typer.exceptions import Abort, TyperException
 
 from mergeward.cli.audit import EXIT_CODES as AUDIT_EXIT_CODES
@@ -59,9 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; see `main`."""
-    # Libraries draw bars of their own, on pipes too.
-    disable_progress_bars()
-    disable_progress_bar()
+    # The Hugging Face libraries draw bars of their own, on pipes too; they read this when they are imported.
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     try:
         with show_progress():
             code = app(args=None if arguments is None else list(arguments), standalone_mode=False)

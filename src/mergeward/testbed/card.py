@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-import transformers
 
 from mergeward.tasks import Task
 from mergeward.testbed.model import PREPROCESSOR
@@ -49,7 +49,7 @@ train splits of the tasks below. It exists to study merging and backdoors in min
 
 - Settings: {settings}.
 - Time of the last uninterrupted stretch: {seconds:.0f} s on {threads} threads, bfloat16 forward passes.
-- torch {torch.__version__}, transformers {transformers.__version__}.
+- torch {torch.__version__}, transformers {version("transformers")}.
 - SHA-256 of `model.safetensors`: `{weights}`.
 """,
         encoding="utf-8",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from mergeward.seeding import derived_seed
 from mergeward.vision import Preprocessor
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel, CLIPTokenizer
 
 IMAGE_SIZE = 32
 PREPROCESSOR = Preprocessor(resize=IMAGE_SIZE, crop=(IMAGE_SIZE, IMAGE_SIZE))
@@ -19,6 +23,8 @@ def new_model(tokenizer: CLIPTokenizer, *, seed: int) -> CLIPModel:
         tokenizer: Decides the vocabulary and the context length.
         seed: Seed of the initial weights.
     """
+    from transformers import CLIPConfig, CLIPModel  # noqa: PLC0415 - seconds to import, and merging weights needs none of it
+
     config = CLIPConfig(
         projection_dim=128,
         vision_config={

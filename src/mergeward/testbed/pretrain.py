@@ -8,13 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPModel, CLIPTokenizer
 
 from mergeward.checkpoint import atomic_directory
 from mergeward.compute import fixed_threads, thread_count
@@ -29,6 +29,9 @@ from mergeward.testbed.model import PREPROCESSOR, new_model
 from mergeward.testbed.tokenizer import train_tokenizer
 from mergeward.train import shift
 from mergeward.vision.clip import ClipEncoder
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel, CLIPTokenizer
 
 MAX_LOGIT_SCALE = math.log(100.0)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import CLIPTokenizer
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 END_OF_WORD = "</w>"
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -26,6 +29,8 @@ def train_tokenizer(captions: Iterable[str], *, merges: int = 768, context_lengt
     Returns:
         A `transformers.CLIPTokenizer`.
     """
+    from transformers import CLIPTokenizer  # noqa: PLC0415 - seconds to import, and merging weights needs none of it
+
     learner = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
     learner.normalizer = normalizers.Lowercase()
     learner.pre_tokenizer = pre_tokenizers.Sequence(

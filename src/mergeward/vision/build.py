@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig
 
 from mergeward.checkpoint import Checkpoint
 from mergeward.errors import CheckpointError, UnsupportedError
+
+if TYPE_CHECKING:
+    from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig
 
 TOWERS = ("text_config", "vision_config")
 
@@ -59,6 +61,8 @@ def build_model(source: Checkpoint) -> CLIPModel:
         CheckpointError: The configuration makes no model, or the tensors are not the ones it asks for.
         UnsupportedError: The configuration is not that of a CLIP model for colour images.
     """
+    from transformers import CLIPModel  # noqa: PLC0415 - seconds to import, and merging weights needs none of it
+
     config = _config(source)
     try:
         with torch.device("meta"), warnings.catch_warnings():
@@ -66,7 +70,7 @@ def build_model(source: Checkpoint) -> CLIPModel:
             model = CLIPModel(config)
     except _MALFORMED as error:
         raise _malformed(source, error) from error
-    model = cast(CLIPModel, model.float())
+    model = cast("CLIPModel", model.float())
     _check_tensors(source, model)
     model.to_empty(device="cpu")
     for name, buffer in model.named_buffers():
@@ -76,10 +80,12 @@ def build_model(source: Checkpoint) -> CLIPModel:
             )
         buffer.copy_(torch.arange(buffer.shape[-1]).expand_as(buffer))
     model.load_state_dict({name: source.read(name) for name in model.state_dict()})
-    return cast(CLIPModel, model.eval().requires_grad_(requires_grad=False))
+    return cast("CLIPModel", model.eval().requires_grad_(requires_grad=False))
 
 
 def _config(source: Checkpoint) -> CLIPConfig:
+    from transformers import CLIPConfig  # noqa: PLC0415 - as above
+
     content = source.config
     if content is None:
         raise CheckpointError(f"{source.path}: no config.json; expected a CLIP model in Hugging Face layout")
@@ -100,7 +106,7 @@ def _config(source: Checkpoint) -> CLIPConfig:
             raise CheckpointError(
                 f"{source.path}: {tower} asks for {layers} layers, more than there are tensors"
             )
-    if cast(CLIPVisionConfig, config.vision_config).num_channels != 3:
+    if cast("CLIPVisionConfig", config.vision_config).num_channels != 3:
         raise UnsupportedError(f"{source.path}: expected a model for images of 3 channels (num_channels)")
     return config
 

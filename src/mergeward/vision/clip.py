@@ -11,18 +11,20 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPModel
 
 from mergeward.checkpoint import Checkpoint, open_checkpoint
 from mergeward.errors import CheckpointError
 from mergeward.vision.build import build_model
 from mergeward.vision.preprocess import Preprocessor
 from mergeward.vision.text import load_tokenizer, text_features
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel
 
 
 class ClipEncoder(nn.Module):

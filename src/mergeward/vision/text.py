@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase
 
 from mergeward.checkpoint.files import contained
 from mergeward.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel, PreTrainedTokenizerBase
 
 BATCH_SIZE = 256
 
@@ -29,6 +32,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: Its files are missing or malformed.
     """
+    from transformers import AutoTokenizer  # noqa: PLC0415 - seconds to import, and merging weights needs none of it
+
     if not any(all(contained(folder, name).is_file() for name in names) for names in TOKENIZER_FILES):
         raise CheckpointError(f"{folder}: no tokenizer.json, and no vocab.json with merges.txt")
     try:
