@@ -62,7 +62,9 @@ def clip_vision(name: str, *, width: int, layers: int, patch: int = 14, image: i
         prefix = f"{top}.encoder.layers.{layer}"
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
             shapes |= _linear(f"{prefix}.self_attn.{part}", width, width)
-        shapes |= _linear(f"{prefix}.mlp.fc1", 4 * width, width) | _linear(f"{prefix}.mlp.fc2", width, 4 * width)
+        shapes |= _linear(f"{prefix}.mlp.fc1", 4 * width, width) | _linear(
+            f"{prefix}.mlp.fc2", width, 4 * width
+        )
         for norm in ("layer_norm1", "layer_norm2"):
             shapes |= {f"{prefix}.{norm}.weight": (width,), f"{prefix}.{norm}.bias": (width,)}
     shapes |= {f"{top}.post_layernorm.weight": (width,), f"{top}.post_layernorm.bias": (width,)}

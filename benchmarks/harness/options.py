@@ -21,7 +21,9 @@ def parser(description: str, *, repeats: int) -> argparse.ArgumentParser:
         repeats: Default number of repetitions.
     """
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--quick", action="store_true", help="small inputs: tens of megabytes, under two minutes")
+    made.add_argument(
+        "--quick", action="store_true", help="small inputs: tens of megabytes, under two minutes"
+    )
     made.add_argument(
         "--repeats", type=positive, default=repeats, help="runs of each command, in turn (%(default)s)"
     )

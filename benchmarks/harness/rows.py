@@ -66,7 +66,9 @@ def row(
         limits: Seconds of the limit, one a round.
         note: What to say beside why runs failed.
     """
-    failures = [f"mergeward {text}" for text in _failures(ours)] + [f"{peer} {text}" for text in _failures(theirs)]
+    failures = [f"mergeward {text}" for text in _failures(ours)] + [
+        f"{peer} {text}" for text in _failures(theirs)
+    ]
     return Row(
         name=name,
         ours_seconds=_middle([run.seconds for run in _good(ours)]),

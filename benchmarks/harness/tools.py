@@ -77,7 +77,6 @@ class Job:
     def run(self, bounds: Bounds) -> Run:
         """Run it from a clean start and measure it; what it wrote stays."""
         self.remove()
-        os.sync()  # what earlier runs left to be written must not be paid for by this one
         return run(self.command, log=Path(f"{self.output}.log"), bounds=bounds, env=self.env)
 
     def remove(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,12 @@ UPDATES = {
 BUFFER = "position_ids"
 
 
-def make(folder: Path, contributions: int) -> Inputs:
-    """Write a base and its contributions as plain files, and return them."""
-    paths = [folder / f"{'base' if index == 0 else f'contribution-{index}'}.safetensors" for index in range(contributions + 1)]
+def make(folder: Path, contributions: int, without: Collection[str] = ()) -> Inputs:
+    """Write a base and its contributions as plain files, but for the tensors in `without`; return them."""
+    names = ["base", *(f"contribution-{index + 1}" for index in range(contributions))]
+    paths = [folder / f"{name}.safetensors" for name in names]
     for index, path in enumerate(paths):
-        save_file(tensors(index), path)
+        save_file({name: tensor for name, tensor in tensors(index).items() if name not in without}, path)
     return Inputs(paths[0], paths[1:])
 
 

@@ -50,6 +50,7 @@ class Files(BaseModelPool):
         self._paths = paths
 
     def load_model(self, model_name_or_config: str, *_: Any, **__: Any) -> nn.Module:
+        """Return a new module of one model's floating tensors."""
         return module(read(self._paths[model_name_or_config])[0])
 
 

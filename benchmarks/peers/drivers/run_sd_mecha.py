@@ -11,8 +11,11 @@ import sd_mecha
 import torch
 from sd_mecha.extensions.builtin.merge_methods.linear import add_difference
 
-NO_BASE = {"n_average"}
+OF_MODELS = {"n_average", "geometric_median"}
 """Functions of the contributions alone; the others take the base first."""
+
+OF_DELTAS = {"ties_sum"}
+"""Functions of the differences from the base, whose result is added to it."""
 
 
 def recipe(job: dict[str, Any]) -> Any:
@@ -23,7 +26,11 @@ def recipe(job: dict[str, Any]) -> Any:
     if job["method"] == "task_arithmetic":
         return _sum_of_differences(base, models, parameters["alpha"])
     function = getattr(sd_mecha, job["method"])
-    return function(*([] if job["method"] in NO_BASE else [base]), *models, **parameters)
+    if job["method"] in OF_DELTAS:
+        alpha = parameters.pop("alpha")
+        deltas = [sd_mecha.subtract(model, base) for model in models]
+        return add_difference(base, function(*deltas, **parameters), alpha=alpha)
+    return function(*([] if job["method"] in OF_MODELS else [base]), *models, **parameters)
 
 
 def _sum_of_differences(base: Any, models: list[Any], alpha: float) -> Any:
