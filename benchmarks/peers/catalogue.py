@@ -16,6 +16,7 @@ class Peer:
         name: Its name, and that of its package.
         version: The version that is compared.
         driver: Script in `drivers/` that its interpreter runs; see `drivers/README.md` for the job it reads.
+        module: What its driver imports of it; importing that is its start-up.
         requirements: What else its environment needs.
         writes_folder: Whether its output is a folder and not a file.
     """
@@ -23,6 +24,7 @@ class Peer:
     name: str
     version: str
     driver: str
+    module: str
     requirements: tuple[str, ...] = ()
     writes_folder: bool = False
 
@@ -35,15 +37,16 @@ class Peer:
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("mergekit", "0.1.5", "run_mergekit.py", writes_folder=True),
-        Peer("sd-mecha", "1.1.8", "run_sd_mecha.py"),
+        Peer("mergekit", "0.1.5", "run_mergekit.py", "mergekit.scripts.run_yaml", writes_folder=True),
+        Peer("sd-mecha", "1.1.8", "run_sd_mecha.py", "sd_mecha"),
         Peer(
             "fusion-bench",
             "0.2.33",
             "run_fusion_bench.py",
+            "fusion_bench.method.ties_merging.ties_merging",
             ("lightning==2.6.6", "hydra-core", "datasets", "peft==0.21.2", "transformers"),
         ),
-        Peer("peft", "0.21.2", "run_peft.py"),
+        Peer("peft", "0.21.2", "run_peft.py", "peft.utils.merge_utils"),
     )
 }
 """Every peer, by name."""
