@@ -131,7 +131,7 @@ class _Watch(threading.Thread):
             if self.peak > self._bounds.megabytes * MEGABYTE:
                 self._kill(f"stopped: more than {self._bounds.megabytes / 1000:.1f} GB of memory")
             elif time.perf_counter() - self._begin > self._bounds.seconds:
-                self._kill(f"stopped: more than {self._bounds.seconds:.0f} s")
+                self._kill(f"stopped: more than {self._bounds.seconds:g} s")
 
     def stop(self) -> None:
         self._done.set()

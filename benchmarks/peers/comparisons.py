@@ -124,11 +124,11 @@ COMPARISONS = (
         "sd-mecha keeps one coordinate more of each tensor, and all that are as large as the smallest kept.",
     ),
     Comparison(
-        "ties, mean, semantics mergekit",
+        "ties, mean, signs by count",
         ties(normalize=True, semantics="mergekit", **{"lambda": 0.3}),
         "sd-mecha",
-        Call("add_difference_ties", {"alpha": 0.3, "k": 0.2}),
-        "sd-mecha's recipe elects signs by counting models; ours, as the paper, by the sum of their updates.",
+        Call("ties_sum", {"alpha": 0.3, "k": 0.2, "vote_sgn": False}),
+        "sd-mecha by default elects signs by counting models; ours, as the paper, by sums of updates.",
     ),
     # random dropping: every tool draws its own masks
     Comparison(
