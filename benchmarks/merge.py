@@ -113,21 +113,18 @@ class Bench:
         job.remove()
         return Row("refusal of a mistyped parameter", median(run.seconds for run in runs))
 
-    def growth(self) -> list[dict[str, object]]:
+    def growth(self, methods: Sequence[str]) -> list[dict[str, object]]:
         """Time ours for growing numbers of contributions, and for growing sizes."""
         sizes = self.sizes
         counts = range(2, sizes.plain_contributions + 1)
         points = [
             self._point("contributions", method, self.inputs(sizes.plain, count), count)
-            for method in timings.GROWTH_METHODS
+            for method in methods
             for count in counts
         ]
         for model in (*sizes.grown, sizes.plain):
             inputs = self.inputs(model, 2)
-            points += [
-                self._point("gigabytes", method, inputs, 3 * model.nbytes / 1e9)
-                for method in timings.GROWTH_METHODS
-            ]
+            points += [self._point("gigabytes", method, inputs, 3 * model.nbytes / 1e9) for method in methods]
         return points
 
     def _point(self, axis: str, method: str, inputs: Inputs, x: float) -> dict[str, object]:
@@ -210,7 +207,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.cache, prefix="scratch-") as scratch:
         bench = Bench(sizes, interpreters, given.cache, Path(scratch), repeats, bounds)
         found = measure(bench, quick=given.quick, only=given.only)
-        growth = [] if given.no_growth else bench.growth()
+        grown = timings.QUICK_METHODS if given.quick else timings.GROWTH_METHODS
+        growth = [] if given.no_growth else bench.growth(grown)
     sys.stdout.write(rows.markdown(found))
     if given.json:
         rows.write(given.json, found, setting(bench), growth=growth)
