@@ -19,7 +19,7 @@ TITLES = {
     "embedded": ("The embedded test-bed", "mergeward demo --json embedded.json"),
     "real": (
         "Real images",
-        "mergeward testbed pretrain --data DATA --steps 2400 --out base\n"
+        "mergeward testbed pretrain --data DATA --out base\n"
         "$ mergeward demo --data DATA --tasks mnist,eurosat,gtsrb,fashion_mnist,cifar10,dtd10 "
         "--base base --json real.json",
     ),

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from colour_task import save_colour_task
 from mergeward import catalogue
 from mergeward.cli.app import run
+from mergeward.provenance import package_version
 from tiny_clip import save_tuned
 
 
@@ -36,6 +37,11 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str], code: int,
     assert captured.err.count("\n") == 1
     for word in words:
         assert word in captured.err
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"mergeward {package_version()}\n"
 
 
 @pytest.mark.parametrize("kind", ["methods", "attacks", "defenses", "tasks"])

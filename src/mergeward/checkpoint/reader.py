@@ -11,6 +11,7 @@ from typing import Any, Self
 from safetensors import SafetensorError
 from torch import Tensor
 
+from mergeward.checkpoint.digests import file_sha256
 from mergeward.checkpoint.files import PICKLE_SUFFIXES, contained, read_json_object
 from mergeward.checkpoint.header import OpenFile, open_safetensors
 from mergeward.checkpoint.hub import local_path
@@ -84,11 +85,8 @@ class Checkpoint:
 
     def sha256(self) -> dict[str, str]:
         """Return the SHA-256 of each weights file as hexadecimal digits, by file name."""
-        hashes = {}
-        for name in {info.file: None for info in self.tensors.values()}:
-            with self._files[name].path.open("rb") as file:
-                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-        return hashes
+        names = {info.file: None for info in self.tensors.values()}
+        return {name: file_sha256(self._files[name].path) for name in names}
 
     def digest(self) -> str:
         """Return one SHA-256 for the whole: that of a single weights file, or of the list of its shards'."""

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -21,6 +22,7 @@ from mergeward.cli.merge import merge_command
 from mergeward.cli.terminal import complain, show_progress
 from mergeward.cli.testbed import testbed_app
 from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError, unknown_name
+from mergeward.provenance import package_version
 
 EXIT_CODES = """
 Exit codes: 0 done, 2 unknown name or option, 3 recipe, 4 model file, 5 images, 6 method does not apply,
@@ -35,6 +37,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"mergeward {package_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def global_options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Hold the options of the program itself."""
+
+
 app.command("merge")(merge_command)
 app.command("audit", cls=AuditCommand, epilog=AUDIT_EXIT_CODES)(audit_command)
 app.command("harden")(harden_command)

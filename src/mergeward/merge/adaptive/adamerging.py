@@ -75,7 +75,7 @@ def fit_coefficients(
 
 INFO = MethodInfo(
     name="adamerging",
-    summary="Task vectors with coefficients learnt per layer by entropy minimisation on unlabelled images",
+    summary="learns a coefficient per layer and task vector: least entropy on unlabelled images",
     paper='Yang et al., "AdaMerging", ICLR 2024, arXiv:2310.02575',
     kind="adaptive",
     run=run,

@@ -226,7 +226,7 @@ def _describe(state: _State, problem: AdaptiveProblem) -> dict[str, Any]:
 
 INFO = MethodInfo(
     name="dam",
-    summary="AdaMerging under two learnt masks, one of which cuts weights that a perturbation sets off",
+    summary="learns coefficients under two masks, one of which cuts weights that a perturbation sets off",
     paper='Yang et al., "Mitigating the Backdoor Effect for Multi-Task Model Merging via Safety-Aware '
     'Subspace", ICLR 2025, arXiv:2410.13910',
     kind="adaptive",

@@ -16,7 +16,7 @@ from mergeward.compute import in_order
 from mergeward.progress import track
 from mergeward.seeding import numpy_generator
 
-BLOCK = 1 << 18
+BLOCK = 1 << 16
 """Values in one part of a tensor that is merged element by element: a few such parts fit a core's cache.
 
 Random draws are seeded for each block, so this number is part of the bits of the methods that draw.
