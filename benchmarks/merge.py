@@ -90,6 +90,13 @@ class Bench:
             for peer in taking_part
         ]
 
+    def first(self, timing: Timing, inputs: Inputs, place: str) -> Row:
+        """Time ours on files that it has not hashed before."""
+        job = tools.ours(timing.ours, inputs, self.scratch).forgetful(self.scratch / "own-cache")
+        done = rounds(job, {}, self.repeats, self.bounds, inputs)
+        name = f"{timing.method}, {len(inputs.contributions)} of {place}, files new to it"
+        return rows.row(name, done.ours, limits=done.limits)
+
     def start_up(self) -> list[Row]:
         """Time what each tool takes before it does anything."""
         jobs = {
@@ -151,6 +158,8 @@ def measure(bench: Bench, *, quick: bool, only: str) -> list[Row]:
     for timing in timings.timings(sizes.timed_contributions):
         if timing.method.startswith(only) and (not quick or timing.method in timings.QUICK_METHODS):
             found += _said(bench.compare(timing, plain, sizes.plain.name, peers))
+            if timing.method in timings.FIRST_METHODS:
+                found += _said([bench.first(timing, plain, sizes.plain.name)])
     language = bench.inputs(sizes.language, sizes.language_contributions)
     sharded = [peer for peer in peers if peer.name in timings.LANGUAGE_PEERS]
     for timing in timings.timings(sizes.language_contributions):

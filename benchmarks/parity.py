@@ -105,10 +105,17 @@ def _cells(one: ParityRow) -> tuple[str, ...]:
         f"{one.peer} {one.peer_version}",
         _small(one.max_difference),
         _small(one.max_relative),
-        "–" if one.agreement is None else f"{100 * one.agreement:.2f} %",
+        _share(one.agreement),
         one.deviation or unexplained,
         one.note,
     )
+
+
+def _share(value: float | None) -> str:
+    """Write a share as per cent, and 100 only where it is all."""
+    if value is None:
+        return "–"
+    return "100 %" if value == 1 else f"{min(100 * value, 99.99):.2f} %"
 
 
 def _small(value: float | None) -> str:

@@ -68,19 +68,27 @@ class Job:
         command: Program and arguments.
         env: Its environment.
         output: The file or folder that it writes.
+        cache: A cache that no earlier run may have left anything in, if any.
     """
 
     command: Sequence[str]
     env: Mapping[str, str]
     output: Path
+    cache: Path | None = None
 
     def run(self, bounds: Bounds) -> Run:
         """Run it from a clean start and measure it; what it wrote stays."""
         self.remove()
         return run(self.command, log=Path(f"{self.output}.log"), bounds=bounds, env=self.env)
 
+    def forgetful(self, cache: Path) -> Job:
+        """Return the same job of mergeward with a cache of its own, which `remove` empties."""
+        return Job(self.command, {**self.env, "MERGEWARD_CACHE": str(cache)}, self.output, cache)
+
     def remove(self) -> None:
         """Remove what it wrote."""
+        if self.cache is not None:
+            shutil.rmtree(self.cache, ignore_errors=True)
         if self.output.is_dir():
             shutil.rmtree(self.output)
         else:

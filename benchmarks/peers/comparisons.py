@@ -189,10 +189,9 @@ COMPARISONS = (
     ),
     Comparison(
         "dare_ties, density 1",
-        Call("dare_ties", {**THIRD, "density": 1.0, "normalize": True}),
+        Call("dare_ties", {**THIRD, "density": 1.0, "normalize": True, "lambda": 0.3}),
         "peft",
         Call("dare_ties", {"weights": [0.3] * 3, "density": 1.0}),
-        "PEFT divides the weighted sum by how many models agree, ours by their weights.",
     ),
     Comparison(
         "della, rescale false",

@@ -56,11 +56,8 @@ def difference(
     )
     remarks = _remarks(ours, theirs, base)
     if kept_only:
-        trained = (own != start) | (other != start)
-        shares = [float((one != start)[trained].double().mean()) for one in (own, other)]
-        remarks.append(
-            f"of the elements that either kept, ours kept {shares[0]:.3f}, the peer {shares[1]:.3f}"
-        )
+        shares = [float((one != start).double().mean()) for one in (own, other)]
+        remarks.append(f"of all elements ours changed {shares[0]:.3f}, the peer {shares[1]:.3f}")
         both = (own != start) & (other != start)
         own, other, start = own[both], other[both], start[both]
     if not len(own):

@@ -175,6 +175,9 @@ def timings(contributions: int) -> tuple[Timing, ...]:
 QUICK_METHODS = ("average", "ties")
 """What `--quick` times on plain files."""
 
+FIRST_METHODS = ("average",)
+"""What is also timed on files that ours has not hashed before."""
+
 LANGUAGE_METHODS = ("average", "task_arithmetic", "ties, semantics mergekit", "dare_linear")
 """What is timed on sharded folders; of the peers, mergekit reads and writes them."""
 

@@ -23,7 +23,7 @@ def test_differences_are_counted_against_rounding_and_the_peers_change() -> None
 def test_random_masks_are_compared_where_both_kept() -> None:
     found = difference(changed([2, 2, 0, 0]), changed([0, 2, 2, 0]), BASE, rounding=0, kept_only=True)
     assert (found.largest, found.agreement, found.compared) == (0, 1, 1)
-    assert "ours kept 0.667, the peer 0.667" in found.remarks[0]
+    assert "ours changed 0.250, the peer 0.250" in found.remarks[0]
 
 
 def test_what_else_differs_is_remarked() -> None:

@@ -43,6 +43,7 @@ def test_the_quick_run_of_ours_alone(repository: Path, tmp_path: Path) -> None:
         "start-up",
         "refusal of a mistyped parameter",
         "average, 2 of quick-vit",
+        "average, 2 of quick-vit, files new to it",
         "average, 2 of quick-llama",
     ]
     assert not [one.note for one in found if one.note]
@@ -142,6 +143,15 @@ def test_a_tool_that_fails_is_not_run_again(tmp_path: Path) -> None:
     assert [len(done.ours), len(done.theirs["bad"]), len(done.theirs["good"])] == [2, 1, 2]
 
 
+def test_a_cache_of_its_own_is_emptied_before_every_run(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    code = "import os, pathlib; pathlib.Path(os.environ['MERGEWARD_CACHE']).mkdir()"
+    job = tools.Job([sys.executable, "-c", code], dict(os.environ), tmp_path / "out").forgetful(cache)
+    assert [job.run(Bounds(60, 4000)).failure for _ in range(2)] == [None, None]
+    job.remove()
+    assert not cache.exists()
+
+
 def test_a_peer_gets_none_of_our_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "ours")
     inputs = Inputs(tmp_path / "base", [tmp_path / "one"])
@@ -157,6 +167,8 @@ def test_a_difference_without_a_reason_is_marked() -> None:
     equal = parity.ParityRow("ties", None, "mergekit", "1", agreement=1.0)
     assert [one.unexplained for one in (differing, explained, equal)] == [True, False, False]
     assert parity.markdown([differing, explained, equal]).count("**not explained**") == 1
+    nearly = parity.ParityRow("ties", None, "mergekit", "1", agreement=1 - 1e-9)
+    assert "| 99.99 % | **not explained** |" in parity.markdown([nearly])
 
 
 def test_the_chart_holds_every_point_inside_its_panel() -> None:
@@ -192,7 +204,7 @@ def test_the_page_is_made_from_every_kind_of_figure(repository: Path) -> None:
     page = script["updated"](script["PAGE"].read_text(encoding="utf-8"), {"merge": merge, "parity": compared})
     assert "| average, 4 of vit-l-14 | 2.50 |" in page
     assert "](benchmarks/growth.svg)" in page
-    assert "100.00 %" in page
+    assert "| 100 % |" in page
     assert script["updated"](page, {"merge": merge, "parity": compared}) == page
     drawing = script["growth"](merge)
     assert "contributions of 1.22 GB" in drawing
