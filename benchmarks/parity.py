@@ -63,10 +63,8 @@ def compare(comparison: Comparison, cache: Path, scratch: Path, repeats: int) ->
         for job, kept in zip(jobs, runs, strict=True):
             kept.append(job.run(BOUNDS))
         if not any(kept[-1].failure for kept in runs):
-            merged = [tools.read(job.output) for job in jobs]
-            found.append(
-                difference(*merged, tools.read(inputs.base), rounding=ROUNDING, kept_only=comparison.random)
-            )
+            own, other, base = (tools.read(path) for path in (*(job.output for job in jobs), inputs.base))
+            found.append(difference(own, other, base, rounding=ROUNDING, kept_only=comparison.random))
     return parity_row(comparison, runs[0], runs[1], found)
 
 

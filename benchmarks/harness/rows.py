@@ -117,8 +117,8 @@ def read(path: Path) -> tuple[list[Row], dict[str, Any]]:
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
-    heads = ("job", "ours, s", "limit, s", "peer", "peer, s", "ratio", "ours CPU, s", "peer CPU, s")
-    heads += ("ours peak, MB", "peer peak, MB", "note")
+    times = ("job", "ours, s", "limit, s", "peer", "peer, s", "ratio", "ours CPU, s", "peer CPU, s")
+    heads = (*times, "ours peak, MB", "peer peak, MB", "note")
     return table(heads, [_cells(one) for one in rows], left=(0, 3, 10))
 
 

@@ -160,7 +160,7 @@ def weights_files(path: Path) -> list[Path]:
 
 def read(path: Path) -> dict[str, Tensor]:
     """Return every tensor of a model."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for file in weights_files(path):
         with safe_open(file, "pt") as handle:
             tensors |= {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118

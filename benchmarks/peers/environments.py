@@ -63,8 +63,15 @@ def make(peer: Peer, cache: Path) -> Path:
     venv.create(place, with_pip=True)
     constraints = place / "constraints.txt"
     constraints.write_text("\n".join(pins()), encoding="utf-8")
-    command = [place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*command, "-c", constraints, *wanted], check=True)  # noqa: S603 - our own requirements
+    command = [
+        str(place / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
+    subprocess.run([*command, "-c", str(constraints), *wanted], check=True)  # noqa: S603 - our own requirements
     (place / DONE).write_text("\n".join(wanted), encoding="utf-8")
     return place
 
