@@ -196,7 +196,7 @@ def json_line(one: Row) -> str:
 
 def main() -> None:
     """Measure what the options ask for."""
-    parser = options.parser("Time merges by mergeward and its peers.", repeats=0)
+    parser = options.parser("Time merges by mergeward and its peers.")
     parser.add_argument(
         "--peers", default="all", help="all, none, or names with commas between (%(default)s)"
     )
@@ -212,9 +212,8 @@ def main() -> None:
     interpreters = {peer.name: environments.interpreter(peer, given.cache) for peer in chosen(given.peers)}
     bounds = Bounds(given.timeout, available_mb() * MEMORY_SHARE)
     sizes = timings.QUICK if given.quick else timings.FULL
-    repeats = given.repeats or (1 if given.quick else 5)
     with tempfile.TemporaryDirectory(dir=given.cache, prefix="scratch-") as scratch:
-        bench = Bench(sizes, interpreters, given.cache, Path(scratch), repeats, bounds)
+        bench = Bench(sizes, interpreters, given.cache, Path(scratch), options.repeats(given), bounds)
         found = measure(bench, quick=given.quick, only=given.only)
         grown = timings.QUICK_METHODS if given.quick else timings.GROWTH_METHODS
         growth = [] if given.no_growth else bench.growth(grown)

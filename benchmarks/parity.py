@@ -122,7 +122,7 @@ def _small(value: float | None) -> str:
 
 def main() -> int:
     """Run the comparisons; 1 if one differs and nothing says why."""
-    parser = options.parser("Compare merges with those of the peers, element by element.", repeats=1)
+    parser = options.parser("Compare merges with those of the peers, element by element.")
     parser.add_argument("--peers", default="all", help="all, or names with commas between (%(default)s)")
     parser.add_argument("--only", default="", help="only methods whose name begins so")
     given = parser.parse_args()
@@ -130,14 +130,15 @@ def main() -> int:
     wanted = [one for one in COMPARISONS if one.peer in names and one.name.startswith(given.only)]
     if given.quick:
         wanted = [one for one in wanted if one.name in QUICK]
+    repeats = given.repeats or 1  # a repetition shows only whether a tool is deterministic
     compared = []
     for one in wanted:
         with tempfile.TemporaryDirectory() as scratch:
-            compared.append(compare(one, given.cache, Path(scratch), given.repeats))
+            compared.append(compare(one, given.cache, Path(scratch), repeats))
         sys.stderr.write(f"{one.name}, {one.peer}: {_cells(compared[-1])[2:5]} {compared[-1].note}\n")
     sys.stdout.write(markdown(compared))
     if given.json:
-        rows.write(given.json, compared, {"rounding": ROUNDING, "repeats": given.repeats})
+        rows.write(given.json, compared, {"rounding": ROUNDING, "repeats": repeats})
     return int(any(one.unexplained for one in compared))
 
 

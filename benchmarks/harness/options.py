@@ -13,25 +13,33 @@ def default_cache() -> Path:
     return cache_root() / "benchmarks"
 
 
-def parser(description: str, *, repeats: int) -> argparse.ArgumentParser:
+REPEATS = 5
+"""Runs of each command, where the options do not say; with `--quick` one."""
+
+
+def parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the options that every script in `benchmarks/` takes.
 
     Args:
         description: What the script does, for its help.
-        repeats: Default number of repetitions.
     """
     made = argparse.ArgumentParser(description=description)
     made.add_argument(
         "--quick", action="store_true", help="small inputs: tens of megabytes, under two minutes"
     )
     made.add_argument(
-        "--repeats", type=positive, default=repeats, help="runs of each command, in turn (%(default)s)"
+        "--repeats", type=positive, help=f"runs of each command, in turn ({REPEATS}; with --quick 1)"
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the rows and the setting to FILE")
     made.add_argument(
         "--cache", type=Path, default=default_cache(), help="environments and checkpoints (%(default)s)"
     )
     return made
+
+
+def repeats(given: argparse.Namespace) -> int:
+    """Return how often each command is to run."""
+    return int(given.repeats or (1 if given.quick else REPEATS))
 
 
 def positive(text: str) -> int:
