@@ -211,7 +211,7 @@ class Interrupter:
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("average", "merging"), ("ties", "ranking magnitudes, coarse"), ("adamerging", "adamerging")],
+    [("average", "merging"), ("ties", "ranking magnitudes"), ("adamerging", "adamerging")],
 )
 def test_an_interrupted_merge_leaves_nothing(pool: Any, name: str, label: str, tmp_path: Path) -> None:
     listener = Interrupter(label, [])

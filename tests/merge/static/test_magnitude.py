@@ -19,7 +19,7 @@ def selected(values: torch.Tensor, rank: int, tensors: int = 1) -> float:
     tuned = {str(index): part for index, part in enumerate(values.tensor_split(tensors))}
     base = {name: torch.zeros_like(part) for name, part in tuned.items()}
     problem = StaticProblem(InMemory(base), [InMemory(tuned)], list(base), ["tuned"])
-    return kth_magnitudes(problem, {0: rank})[0]
+    return kth_magnitudes(problem, {0: rank})[0].value
 
 
 @settings(max_examples=50)
