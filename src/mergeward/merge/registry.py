@@ -9,7 +9,7 @@ from mergeward.errors import RecipeError, unknown_name
 from mergeward.merge.adaptive import adamerging, dam
 from mergeward.merge.method import MethodInfo, Parameters
 from mergeward.merge.settings import Schedule, Settings
-from mergeward.merge.static import average, task_arithmetic, ties
+from mergeward.merge.static import average, breadcrumbs, dare, della, task_arithmetic, ties
 from mergeward.recipe import validated
 
 METHODS: Mapping[str, MethodInfo] = {
@@ -18,6 +18,12 @@ METHODS: Mapping[str, MethodInfo] = {
         average.INFO,
         task_arithmetic.INFO,
         ties.INFO,
+        dare.LINEAR,
+        dare.TIES,
+        breadcrumbs.LINEAR,
+        breadcrumbs.TIES,
+        della.TIES,
+        della.LINEAR,
         adamerging.INFO,
         dam.INFO,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +17,8 @@ from torch import Tensor
 from mergeward.checkpoint import InMemory, TensorSource, check_compatible, open_checkpoint, resolve_scope
 from mergeward.errors import CheckpointError, UnsupportedError
 from mergeward.merge import MethodInfo, methods
+from mergeward.merge.static.draws import bernoulli
+from mergeward.seeding import numpy_generator
 from static_merges import merge_states
 from toy_models import BUFFERS, base_state, save_folder, tuned_states
 
@@ -52,17 +57,141 @@ def dense_ties_mean(base: Tensor, taus: list[Tensor]) -> Tensor:
     return dense_ties(base, taus, normalize=True)
 
 
+def top(tau: Tensor, count: int) -> Tensor:
+    """Mask of the `count` largest magnitudes of a tensor, of equals the first."""
+    mask = torch.zeros(tau.numel(), dtype=torch.bool)
+    mask[tau.flatten().abs().sort(descending=True, stable=True).indices[:count]] = True
+    return mask.reshape(tau.shape)
+
+
+def elected_total(signs: Tensor, stacked: Tensor, shares: Sequence[float], how: str) -> Tensor:
+    agrees = torch.sign(stacked) == signs
+    divisor = (torch.tensor(shares).double().reshape(-1, *[1] * signs.ndim) * agrees).sum(0)
+    total = (stacked * agrees).sum(0)
+    return torch.where(divisor > 0, total / divisor, 0.0) if how == "mean" else total
+
+
+def zero_up(mass: Tensor) -> Tensor:
+    return torch.where(mass >= 0, 1.0, -1.0).double()
+
+
+def each_ties(name: str, base: Tensor, taus: list[Tensor], *, peft: bool) -> Tensor:
+    weights, densities = (0.25, 0.375, 0.5), (0.2, 0.2, 0.6)
+    trimmed = torch.stack(
+        [tau * top(tau, int(density * tau.numel())) for tau, density in zip(taus, densities, strict=True)]
+    )
+    scaled = torch.stack([weight * tau for weight, tau in zip(weights, trimmed, strict=True)])
+    signs = zero_up(trimmed.sum(0) if peft else scaled.sum(0))
+    return base + 1.5 * elected_total(signs, scaled, (1, 1, 1) if peft else weights, "mean")
+
+
+def dense_ties_max(base: Tensor, taus: list[Tensor]) -> Tensor:
+    stacked = torch.stack([0.5 * tau for tau in taus])
+    sign = torch.sign(stacked.sum(0))
+    sign[sign == 0] = torch.sign(sign.sum())
+    return base + sign * (stacked * sign).amax(0)
+
+
+# Numbers of few bits, for the reason given in dense_ties; a density of 0.9 leaves no room for gamma 0.3.
+WEIGHTS, DENSITIES, BANDS = (0.25, 0.375, 0.5), (0.5, 0.5, 0.25), (0.9, 0.5, 0.25)
+
+
+def drawn(name: str, index: int, shape: torch.Size, density: float, step: int = 1 << 18) -> Tensor:
+    """The mask of one contribution, block by block as the engine cuts them."""
+    count = math.prod(shape)
+    blocks = [
+        bernoulli(numpy_generator(0, "dare", str(index), name, start), (min(step, count - start),), density)
+        for start in range(0, max(count, 1), step)
+    ]
+    return torch.from_numpy(np.concatenate(blocks)).reshape(shape)
+
+
+def l1_ratio(tau: Tensor, sparse: Tensor) -> float:
+    before, after = float(tau.abs().sum()), float(sparse.abs().sum())
+    return before / after if before and after else 1.0
+
+
+def each_dare(name: str, base: Tensor, taus: list[Tensor], *, elect: bool, l1: bool) -> Tensor:
+    scaled = []
+    for index, (tau, weight, density) in enumerate(zip(taus, WEIGHTS, DENSITIES, strict=True)):
+        sparse = tau * drawn(name, index, tau.shape, density)
+        scaled.append(weight * sparse * (l1_ratio(tau, sparse) if l1 else 1 / density))
+    stacked = torch.stack(scaled)
+    if not elect:
+        return base + 1.5 * stacked.sum(0)
+    return base + 1.5 * elected_total(zero_up(stacked.sum(0)), stacked, WEIGHTS, "mean")
+
+
+def each_breadcrumbs(name: str, base: Tensor, taus: list[Tensor], *, elect: bool, rows: bool) -> Tensor:
+    scaled = []
+    for tau, weight, density in zip(taus, WEIGHTS, BANDS, strict=True):
+        if rows and not tau.ndim:
+            scaled.append(weight * tau)
+            continue
+        units = tau.reshape(-1, max(tau.shape[-1], 1)) if rows else tau.reshape(1, -1)
+        size = units.shape[1]
+        kept = int(density * size)
+        first = int(0.3 * size) if rows else min(int(0.3 * size), size - kept)
+        bands = [unit * (top(unit, first + kept) & ~top(unit, first)) for unit in units]
+        scaled.append(weight * (torch.cat(bands) if bands else units).reshape(tau.shape))
+    stacked = torch.stack(scaled)
+    if not elect:
+        return base + 1.5 * stacked.sum(0)
+    return base + 1.5 * elected_total(zero_up(stacked.sum(0)), stacked, WEIGHTS, "sum")
+
+
+def della_factors(
+    name: str, index: int, tau: Tensor, density: float, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """Mask and probabilities of one contribution, place by place."""
+    rows = tau.reshape(-1, max(tau.shape[-1] if tau.ndim else 1, 1))
+    width = rows.shape[1]
+    probability = (
+        np.array([density]) if width == 1 else np.linspace(density + epsilon, density - epsilon, width)
+    )
+    step = max((1 << 18) // width, 1)
+    mask, chance = torch.zeros_like(rows), torch.ones_like(rows)
+    for start in range(0, rows.shape[0] if rows.numel() else 0, step):
+        run = rows[start : start + step]
+        kept = bernoulli(
+            numpy_generator(0, "della", str(index), name, start * width), tuple(run.shape), probability
+        )
+        order = run.abs().sort(dim=1, descending=True, stable=True).indices
+        mask[start : start + step].scatter_(1, order, torch.from_numpy(kept).double())
+        chance[start : start + step].scatter_(1, order, torch.from_numpy(probability).expand(run.shape))
+    return mask.reshape(tau.shape), chance.reshape(tau.shape)
+
+
+def each_della(name: str, base: Tensor, taus: list[Tensor], *, elect: bool, l1: bool) -> Tensor:
+    scaled = []
+    for index, (tau, weight, density) in enumerate(zip(taus, WEIGHTS, DENSITIES, strict=True)):
+        mask, chance = della_factors(name, index, tau, density, 0.05)
+        sparse = tau * mask
+        scaled.append(weight * (sparse * l1_ratio(tau, sparse) if l1 else sparse / chance))
+    stacked = torch.stack(scaled)
+    if not elect:
+        return base + 1.5 * stacked.sum(0)
+    return base + 1.5 * elected_total(zero_up(stacked.sum(0)), stacked, WEIGHTS, "mean")
+
+
+Each = Callable[[str, Tensor, list[Tensor]], Tensor]
+"""Merges one tensor in float64, in its shape: name, base, task vectors -> merged."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One method with settings that are not its defaults, and the same in dense float64."""
 
     method: str
-    reference: Dense
+    reference: Dense | None
     per_model: Sequence[Mapping[str, Any]]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    each: Each | None = None
+    """In the reference's place, for a method that looks at one tensor at a time."""
 
 
 TIES_MODELS = ({"weight": 0.25}, {"weight": 0.375}, {"weight": 0.5, "density": 0.6})
+MODELS = [{"weight": w, "density": d} for w, d in zip(WEIGHTS, DENSITIES, strict=True)]
 ROWS = {
     "average": Row("average", dense_average, ({"weight": 1}, {"weight": 2}, {"weight": 0.5})),
     "task_arithmetic": Row(
@@ -70,6 +199,50 @@ ROWS = {
     ),
     "ties": Row("ties", dense_ties, TIES_MODELS, {"lambda": 1.5}),
     "ties-mean": Row("ties", dense_ties_mean, TIES_MODELS, {"lambda": 1.5, "normalize": True}),
+    "ties-max": Row("ties", dense_ties_max, ({"density": 1, "weight": 0.5},) * 3, {"aggregation": "max"}),
+    **{
+        f"ties-{semantics}": Row(
+            "ties",
+            None,
+            TIES_MODELS,
+            {"lambda": 1.5, "semantics": semantics},
+            partial(each_ties, peft=semantics == "peft"),
+        )
+        for semantics in ("mergekit", "peft")
+    },
+    **{
+        f"{name}-{semantics}": Row(
+            name,
+            None,
+            MODELS,
+            {"lambda": 1.5, "semantics": semantics, "normalize": name.endswith("_ties")},
+            partial(each_dare, elect=name.endswith("_ties"), l1=semantics == "mergekit"),
+        )
+        for name in ("dare_linear", "dare_ties")
+        for semantics in ("reference", "mergekit")
+    },
+    **{
+        f"{name}-{semantics}": Row(
+            name,
+            None,
+            [{**model, "density": d, "gamma": 0.3} for model, d in zip(MODELS, BANDS, strict=True)],
+            {"lambda": 1.5, "semantics": semantics},
+            partial(each_breadcrumbs, elect=name.endswith("_ties"), rows=semantics == "reference"),
+        )
+        for name in ("breadcrumbs", "breadcrumbs_ties")
+        for semantics in ("reference", "mergekit")
+    },
+    **{
+        f"{name}-{semantics}": Row(
+            name,
+            None,
+            [{**model, "epsilon": 0.05} for model in MODELS],
+            {"lambda": 1.5, "semantics": semantics},
+            partial(each_della, elect=name == "della", l1=semantics == "mergekit"),
+        )
+        for name in ("della", "della_linear")
+        for semantics in ("reference", "mergekit")
+    },
 }
 
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
@@ -103,10 +276,21 @@ def expected(row: Row, base: State, tuned: Sequence[State]) -> State:
     def flat(state: State) -> Tensor:
         return torch.cat([state[name].float().flatten() for name in names])
 
+    if row.each is not None:
+        deltas = {
+            name: [(state[name].float() - base[name].float()).double() for state in tuned] for name in names
+        }
+        return {name: row.each(name, base[name].double(), deltas[name]) for name in names}
+    assert row.reference is not None
     origin = flat(base)
     result = row.reference(origin.double(), [(flat(state) - origin).double() for state in tuned])
     parts = result.split([base[name].numel() for name in names])
     return {name: part.reshape(base[name].shape) for name, part in zip(names, parts, strict=True)}
+
+
+def contributions(info: MethodInfo, wanted: int) -> int:
+    """As many contributions as wanted, or the nearest number that the method is defined for."""
+    return max(wanted, info.min_contributions)
 
 
 def test_every_static_method_has_a_row() -> None:
@@ -171,7 +355,7 @@ def test_any_number_of_threads_gives_the_same_bits(row: Row, monkeypatch: pytest
 @every_method
 def test_integer_buffers_are_the_bases(info: MethodInfo) -> None:
     base = base_state()
-    result = merged_by_default(info, base, tuned_states(base, 2), ["embed.weight"])
+    result = merged_by_default(info, base, tuned_states(base, contributions(info, 2)), ["embed.weight"])
     for name, buffer in BUFFERS.items():
         assert result[name].dtype == buffer.dtype
         assert torch.equal(result[name], buffer)
@@ -180,7 +364,7 @@ def test_integer_buffers_are_the_bases(info: MethodInfo) -> None:
 @every_method
 def test_tensors_outside_the_scope_are_the_bases(info: MethodInfo) -> None:
     base = base_state()
-    result = merged_by_default(info, base, tuned_states(base, 2), ["embed.weight"])
+    result = merged_by_default(info, base, tuned_states(base, contributions(info, 2)), ["embed.weight"])
     assert not torch.equal(result["embed.weight"], base["embed.weight"])
     assert_same_bits(
         {name: value for name, value in result.items() if name != "embed.weight"},
@@ -191,14 +375,14 @@ def test_tensors_outside_the_scope_are_the_bases(info: MethodInfo) -> None:
 @every_method
 def test_contributions_equal_to_the_base_give_the_base(info: MethodInfo) -> None:
     base = base_state()
-    result = merged_by_default(info, base, [base, base, base])
+    result = merged_by_default(info, base, [base] * contributions(info, 3))
     assert_same_bits(result, base)
 
 
 @every_method
 def test_inputs_are_not_written_to(info: MethodInfo) -> None:
     base = base_state()
-    tuned = tuned_states(base, 2)
+    tuned = tuned_states(base, contributions(info, 2))
     before = [{name: value.clone() for name, value in state.items()} for state in (base, *tuned)]
     merged_by_default(info, base, tuned)
     for state, copy in zip((base, *tuned), before, strict=True):
@@ -208,10 +392,16 @@ def test_inputs_are_not_written_to(info: MethodInfo) -> None:
 @every_method
 def test_infinity_in_a_contribution_is_refused_by_name(info: MethodInfo) -> None:
     base = base_state()
-    tuned = tuned_states(base, 2)
+    tuned = tuned_states(base, contributions(info, 2))
     tuned[1]["embed.weight"][2, 3] = float("inf")
     with pytest.raises(CheckpointError, match=r"embed\.weight.*infinity"):
         merged_by_default(info, base, tuned)
+
+
+def generous(info: MethodInfo) -> dict[str, float]:
+    """Settings that leave most of a single number."""
+    wanted = {"weight": 1.0, "density": 1.0, "gamma": 0.0}
+    return {key: value for key, value in wanted.items() if key in info.model_parameters.model_fields}
 
 
 @every_method
@@ -219,13 +409,13 @@ def test_a_result_that_does_not_fit_its_type_is_refused(info: MethodInfo) -> Non
     base = {"w": torch.tensor([0.0])}
     tuned = {"w": torch.tensor([3e38])}
     with pytest.raises(UnsupportedError, match=r"'w'.*float16"):
-        merge_states(info.name, base, [tuned], {"weight": 1.0}, dtype=torch.float16)
+        merge_states(info.name, base, [tuned] * contributions(info, 1), generous(info), dtype=torch.float16)
 
 
 @every_method
 def test_mismatched_shapes_are_refused_before_any_work(info: MethodInfo) -> None:
     base = base_state()
-    tuned = tuned_states(base, 2)
+    tuned = tuned_states(base, contributions(info, 2))
     tuned[1]["embed.weight"] = torch.zeros(12, 7)
     sources = [InMemory(state, name=f"model-{i}") for i, state in enumerate(tuned)]
     with pytest.raises(CheckpointError, match=r"model-1: 'embed\.weight' has shape \[12, 7\]"):

@@ -1,4 +1,4 @@
-"""The election of TIES: a sign for each coordinate, and what comes of the contributions that agree with it."""
+"""The election of TIES: a sign for each coordinate, and what comes of the values that agree with it."""
 
 from __future__ import annotations
 

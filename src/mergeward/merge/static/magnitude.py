@@ -34,7 +34,8 @@ SAMPLE = 1 << 20
 class Passes(Protocol):
     """Makes a pass: yields what a function makes of each part, in order."""
 
-    def __call__(self, function: Callable[[Part], Result], label: str, /) -> Iterable[Result]: ...
+    def __call__(self, function: Callable[[Part], Result], label: str, /) -> Iterable[Result]:
+        """Begin a pass; the label names it in progress displays."""
 
 
 class Found(NamedTuple):
@@ -53,7 +54,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class _Bracket:
-    """Numbers from `start` to before `stop`, in runs of 2**`shift`, and how many magnitudes each run holds."""
+    """Numbers from `start` to before `stop`, in runs of 2**`shift`, and how many magnitudes a run holds."""
 
     start: int
     stop: int

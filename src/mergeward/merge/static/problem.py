@@ -99,10 +99,7 @@ class Part:
         width = max(self.shape[-1] if self.shape else 1, 1)
         step = max(BLOCK // width, 1) * width
         for start in range(0, math.prod(self.shape), step):
-            run = self._run(start, start + step)
-            shape = (run.shape[0] // width, width)
-            views = [view.reshape(shape) for view in run._views]
-            yield Part(self.name, run.start, shape, views, self._problem)
+            yield self._run(start, start + step, width)
 
     def generator(self, purpose: str, index: int) -> np.random.Generator:
         """Return the random numbers of one purpose, for this part of one contribution.
@@ -112,8 +109,10 @@ class Part:
         problem = self._problem
         return numpy_generator(problem.seed, purpose, problem.names[index], self.name, self.start)
 
-    def _run(self, start: int, stop: int) -> Part:
+    def _run(self, start: int, stop: int, width: int | None = None) -> Part:
         views = [view.reshape(-1)[start:stop] for view in self._views]
+        if width is not None:
+            views = [view.reshape(-1, width) for view in views]
         return Part(self.name, self.start + start, tuple(views[0].shape), views, self._problem)
 
     def _fresh(self, view: Tensor, source: TensorSource) -> Tensor:

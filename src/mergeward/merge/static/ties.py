@@ -34,14 +34,14 @@ class TiesParameters(Parameters):
 
     semantics: Literal["reference", "mergekit", "peft"] = Field(
         default="reference",
-        description="reference trims over the whole scope, as the authors do; mergekit and peft trim each tensor",
+        description="reference trims over the whole scope, as the authors do; mergekit and peft each tensor",
     )
     semantics_version: Literal[1] = Field(default=1, description="version of the semantics")
     scale: float = Field(default=1.0, alias="lambda", description="factor of the merged task vector")
     aggregation: Aggregation | None = Field(
         default=None,
-        description="sum, mean or max of the values that agree (the paper's disjoint merge); by default sum for "
-        "reference, as in its authors' vision experiments, and mean for mergekit and peft",
+        description="sum, mean or max of the values that agree (the paper's disjoint merge); by default sum "
+        "for reference, as in its authors' vision experiments, and mean for mergekit and peft",
     )
     normalize: bool | None = Field(
         default=None, description="mergekit's key for the aggregation: true is mean, false is sum"

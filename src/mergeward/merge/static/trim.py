@@ -71,9 +71,7 @@ def scope_cuts(problem: StaticProblem, densities: Sequence[float]) -> list[Cut]:
     return [Cut(found[index].value) if index in found else ALL for index in ranks]
 
 
-def tensor_cuts(
-    problem: StaticProblem, largest: Callable[[str, int], Sequence[int]]
-) -> dict[str, list[Cut]]:
+def tensor_cuts(problem: StaticProblem, largest: Callable[[str, int], Sequence[int]]) -> dict[str, list[Cut]]:
     """Return where the largest magnitudes of each tensor of each task vector begin.
 
     Exactly as many values are among the largest as asked for; of values at the threshold, those that come
