@@ -174,6 +174,100 @@ def each_della(name: str, base: Tensor, taus: list[Tensor], *, elect: bool, l1: 
     return base + 1.5 * elected_total(zero_up(stacked.sum(0)), stacked, WEIGHTS, "mean")
 
 
+def dense_magmax(base: Tensor, taus: list[Tensor]) -> Tensor:
+    stacked = torch.stack([weight * tau for weight, tau in zip(WEIGHTS, taus, strict=True)])
+    highest, lowest = stacked.amax(0), stacked.amin(0)
+    return base + 1.5 * torch.where(highest >= -lowest, highest, lowest)
+
+
+def dense_consensus(base: Tensor, taus: list[Tensor]) -> Tensor:
+    total = 1.5 * sum(weight * tau for weight, tau in zip(WEIGHTS, taus, strict=True))
+    masks = [tau.abs() > m * (total - tau).abs() for m, tau in zip((0.25, 0.5, 0.5), taus, strict=True)]
+    return base + total * (torch.stack(masks).sum(0) >= 2)
+
+
+def dense_median(base: Tensor, taus: list[Tensor]) -> Tensor:
+    return base + 0.5 * torch.stack(taus).median(0).values
+
+
+def dense_trimmed_mean(base: Tensor, taus: list[Tensor]) -> Tensor:
+    return base + 0.5 * torch.stack(taus).sort(0).values[1:-1].mean(0)
+
+
+def dense_geometric_median(base: Tensor, taus: list[Tensor]) -> Tensor:
+    center = torch.stack(taus).mean(0)
+    for _ in range(100):
+        pull = [1 / torch.linalg.vector_norm(center - tau) for tau in taus]
+        center = sum(p * tau for p, tau in zip(pull, taus, strict=True)) / sum(pull)
+    return base + 0.5 * center
+
+
+def dense_multi_krum(base: Tensor, taus: list[Tensor]) -> Tensor:
+    distances = torch.cdist(torch.stack(taus), torch.stack(taus)).square()
+    nearest = distances.fill_diagonal_(torch.inf).amin(1)
+    return base + 0.5 * sum(taus[int(index)] for index in nearest.argsort(stable=True)[:2]) / 2
+
+
+def cosine(one: Tensor, other: Tensor) -> Tensor:
+    length = torch.linalg.vector_norm(one, dim=-1) * torch.linalg.vector_norm(other, dim=-1)
+    return torch.where(length > 0, (one * other).sum(-1) / length.clamp(min=1e-300), 0.0)
+
+
+def each_model_stock(name: str, base: Tensor, taus: list[Tensor], *, rows: bool) -> Tensor:
+    if not base.numel():
+        return base
+    units = [tau.reshape(-1, tau.shape[-1]) if rows and tau.ndim else tau.reshape(1, -1) for tau in taus]
+    pairs = [cosine(units[i], units[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    mean = torch.stack(pairs).mean(0).clamp(min=0)
+    t = 3 * mean / (1 + 2 * mean)
+    return base + (t[:, None] * torch.stack(units).mean(0)).reshape(base.shape)
+
+
+def arc(t: float, one: Tensor, other: Tensor, parallel: float) -> Tensor:
+    cos = float(cosine(one.flatten(), other.flatten()))
+    if abs(cos) > parallel or not bool(one.any() and other.any()):
+        return (1 - t) * one + t * other
+    angle = math.acos(cos)
+    return (math.sin((1 - t) * angle) * one + math.sin(t * angle) * other) / math.sin(angle)
+
+
+def each_slerp(name: str, base: Tensor, taus: list[Tensor]) -> Tensor:
+    return arc(0.3, base + taus[0], base + taus[1], 0.9995)
+
+
+def each_nuslerp(name: str, base: Tensor, taus: list[Tensor]) -> Tensor:
+    return base + arc(0.75, taus[0], taus[1], 1 - 1e-15)
+
+
+def each_multislerp(name: str, base: Tensor, taus: list[Tensor]) -> Tensor:
+    weights = [weight / sum(WEIGHTS) for weight in WEIGHTS]
+    lengths = [torch.linalg.vector_norm(tau) for tau in taus]
+    mean = sum(
+        w * tau / length.clamp(min=1e-300) for w, tau, length in zip(weights, taus, lengths, strict=True)
+    )
+    direction = mean / torch.linalg.vector_norm(mean).clamp(min=1e-300)
+    return base + direction * sum(w * length for w, length in zip(weights, lengths, strict=True))
+
+
+def each_karcher(name: str, base: Tensor, taus: list[Tensor]) -> Tensor:
+    if not base.numel():
+        return base
+    models = [base + tau for tau in taus]
+    lengths = [torch.linalg.vector_norm(model) for model in models]
+    units = [model / length for model, length in zip(models, lengths, strict=True)]
+    mean = sum(units) / torch.linalg.vector_norm(sum(units))
+    for _ in range(20):
+        logs = []
+        for unit in units:
+            dot = (unit * mean).sum().clamp(-1, 1)
+            rest = unit - dot * mean
+            logs.append(torch.acos(dot) * rest / torch.linalg.vector_norm(rest).clamp(min=1e-300))
+        step = sum(logs) / 3
+        size = torch.linalg.vector_norm(step)
+        mean = torch.cos(size) * mean + torch.sin(size) * step / size.clamp(min=1e-300)
+    return mean * sum(lengths) / 3
+
+
 Each = Callable[[str, Tensor, list[Tensor]], Tensor]
 """Merges one tensor in float64, in its shape: name, base, task vectors -> merged."""
 
@@ -243,6 +337,25 @@ ROWS = {
         for name in ("della", "della_linear")
         for semantics in ("reference", "mergekit")
     },
+    "magmax": Row("magmax", dense_magmax, [{"weight": w} for w in WEIGHTS], {"lambda": 1.5}),
+    "consensus": Row(
+        "consensus",
+        dense_consensus,
+        [{"weight": w, "mask_lambda": m} for w, m in zip(WEIGHTS, (0.25, 0.5, 0.5), strict=True)],
+        {"lambda": 1.5},
+    ),
+    "model_stock": Row("model_stock", None, [{}] * 3, {}, partial(each_model_stock, rows=False)),
+    "model_stock-rows": Row(
+        "model_stock", None, [{}] * 3, {"filter_wise": True}, partial(each_model_stock, rows=True)
+    ),
+    "slerp": Row("slerp", None, [{}] * 2, {"t": 0.3}, each_slerp),
+    "nuslerp": Row("nuslerp", None, [{"weight": 1}, {"weight": 3}], {}, each_nuslerp),
+    "multislerp": Row("multislerp", None, [{"weight": w} for w in WEIGHTS], {}, each_multislerp),
+    "karcher": Row("karcher", None, [{}] * 3, {"max_iter": 20, "tol": 1e-9}, each_karcher),
+    "median": Row("median", dense_median, [{}] * 3, {"lambda": 0.5}),
+    "trimmed_mean": Row("trimmed_mean", dense_trimmed_mean, [{}] * 3, {"lambda": 0.5, "trim": 0.3}),
+    "geometric_median": Row("geometric_median", dense_geometric_median, [{}] * 3, {"lambda": 0.5}),
+    "multi_krum": Row("multi_krum", dense_multi_krum, [{}] * 3, {"lambda": 0.5, "selected": 2}),
 }
 
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
@@ -290,7 +403,8 @@ def expected(row: Row, base: State, tuned: Sequence[State]) -> State:
 
 def contributions(info: MethodInfo, wanted: int) -> int:
     """As many contributions as wanted, or the nearest number that the method is defined for."""
-    return max(wanted, info.min_contributions)
+    wanted = max(wanted, info.min_contributions)
+    return wanted if info.max_contributions is None else min(wanted, info.max_contributions)
 
 
 def test_every_static_method_has_a_row() -> None:
@@ -301,7 +415,7 @@ def test_every_static_method_has_a_row() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_agrees_with_dense_float64(row: Row, dtype: torch.dtype) -> None:
     base = base_state(dtype)
-    tuned = tuned_states(base, 3)
+    tuned = tuned_states(base, len(row.per_model))
     result = merged(row, InMemory(base), [InMemory(state) for state in tuned])
     reference = expected(row, base, tuned)
     for name, value in reference.items():
@@ -315,7 +429,7 @@ def test_agrees_with_dense_float64(row: Row, dtype: torch.dtype) -> None:
 @every_row
 def test_output_type_is_the_one_asked_for_and_rounded_once(row: Row) -> None:
     base = base_state()
-    sources = [InMemory(state) for state in tuned_states(base, 3)]
+    sources = [InMemory(state) for state in tuned_states(base, len(row.per_model))]
     exact = merged(row, InMemory(base), sources)
     half = merged(row, InMemory(base), sources, torch.bfloat16)
     assert_same_bits(
@@ -326,7 +440,7 @@ def test_output_type_is_the_one_asked_for_and_rounded_once(row: Row) -> None:
 @every_row
 def test_files_shards_and_memory_give_the_same_bits(row: Row, tmp_path: Path) -> None:
     base = base_state()
-    tuned = tuned_states(base, 3)
+    tuned = tuned_states(base, len(row.per_model))
     single = [save_folder(tmp_path / f"single-{i}", state) for i, state in enumerate([base, *tuned])]
     sharded = [
         save_folder(tmp_path / f"sharded-{i}", state, shards=3) for i, state in enumerate([base, *tuned])
@@ -344,7 +458,7 @@ def test_files_shards_and_memory_give_the_same_bits(row: Row, tmp_path: Path) ->
 @every_row
 def test_any_number_of_threads_gives_the_same_bits(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     base = base_state()
-    sources = [InMemory(state) for state in tuned_states(base, 3)]
+    sources = [InMemory(state) for state in tuned_states(base, len(row.per_model))]
     results = []
     for threads in (1, 3):
         monkeypatch.setenv("MERGEWARD_THREADS", str(threads))
@@ -364,7 +478,7 @@ def test_integer_buffers_are_the_bases(info: MethodInfo) -> None:
 @every_method
 def test_tensors_outside_the_scope_are_the_bases(info: MethodInfo) -> None:
     base = base_state()
-    result = merged_by_default(info, base, tuned_states(base, contributions(info, 2)), ["embed.weight"])
+    result = merged_by_default(info, base, tuned_states(base, 1) * contributions(info, 2), ["embed.weight"])
     assert not torch.equal(result["embed.weight"], base["embed.weight"])
     assert_same_bits(
         {name: value for name, value in result.items() if name != "embed.weight"},
