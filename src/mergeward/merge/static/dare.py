@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,7 +49,7 @@ def run(problem: StaticProblem, schedule: Settings, *, elect: bool) -> StaticMer
         if density == 1:
             return tau
         kept = bernoulli(part.generator("dare", index), part.shape, density)
-        tau.mul_(torch.from_numpy(kept).to(tau.device))
+        tau.mul_(torch.from_numpy(kept.astype(np.float32)).to(tau.device))
         return tau.mul_(1 / density) if parameters.rescale and not mergekit and density else tau
 
     return SparseMerge(problem, schedule, thin, elect=elect, l1_rescale=mergekit).merge()

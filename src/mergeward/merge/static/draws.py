@@ -27,6 +27,6 @@ def bernoulli(
     whole = np.minimum(np.floor(scaled), 255).astype(np.uint8)
     mask: NDArray[np.bool_] = draws < whole
     edge = np.flatnonzero(draws == whole)
-    rest = np.broadcast_to(scaled - whole, shape).reshape(-1)[edge]
-    mask.reshape(-1)[edge] = generator.random(edge.size) < rest
+    rest = np.atleast_1d(scaled - whole)
+    mask.reshape(-1)[edge] = generator.random(edge.size) < rest[edge % rest.size]
     return mask

@@ -56,8 +56,8 @@ class Votes:
             else:
                 total.add_(agreeing)
         if how == "mean":
-            # No agreeing share, nothing to divide.
-            return total.div_(divisor.add_(divisor.eq(0))).mul_(signs)
+            # Where no share agrees there is nothing to divide.
+            return total.div_(divisor.clamp_(min=torch.finfo(torch.float32).tiny)).mul_(signs)
         return total.mul_(signs).mul_(self.unit)
 
 
@@ -90,5 +90,6 @@ def elected(mass: Tensor, zero: float = 1.0) -> Tensor:
         mass: The sums, float64.
         zero: The sign of a sum that is zero.
     """
-    signs = mass.sign().to(torch.float32)
-    return signs.add_(signs.eq(0).to(torch.float32).mul_(zero))
+    # A sum of numbers is never -0.0 unless all are, and it starts with 0.0.
+    signs = torch.copysign(torch.ones_like(mass), mass).to(torch.float32)
+    return signs if zero > 0 else signs.masked_fill_(mass.eq(0), zero)

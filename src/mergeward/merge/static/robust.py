@@ -92,9 +92,10 @@ def multi_krum(problem: StaticProblem, schedule: Schedule[KrumParameters, NoPara
     parameters = schedule.uniform("multi_krum", "byzantine", "selected").parameters
     count = len(problem.contributions)
     hostile = max((count - 3) // 2, 0) if parameters.byzantine is None else parameters.byzantine
-    if hostile > count - 3:
+    bearable = max(count - 3, 0)
+    if hostile > bearable:
         raise RecipeError(
-            f"parameters.byzantine: {hostile} of {count} models is too many; at most {count - 3} can be told"
+            f"parameters.byzantine: {hostile} of {count} models is too many; at most {bearable} can be told"
         )
     selected = parameters.selected or count - hostile
     if selected > count:
@@ -140,5 +141,4 @@ MULTI_KRUM = MethodInfo(
     kind="static",
     run=multi_krum,
     parameters=KrumParameters,
-    min_contributions=3,
 )

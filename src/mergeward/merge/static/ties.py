@@ -99,8 +99,8 @@ class Ties:
         total = votes.aggregated(elected(mass), parameters.how)
         if parameters.semantics == "reference":
             # What votes to no sum, and was elected to +1 for now.
-            undecided = mass.eq(0).logical_and_(total.ne(0))
-            if bool(undecided.any()) and self._majority < 0:
+            undecided = (mass.cpu().numpy() == 0) & (total.cpu().numpy() != 0)
+            if undecided.any() and self._majority < 0:
                 total = votes.aggregated(elected(mass, self._majority), parameters.how)
         return base.add_(total.mul_(parameters.scale))
 
