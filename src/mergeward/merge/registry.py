@@ -9,7 +9,20 @@ from mergeward.errors import RecipeError, unknown_name
 from mergeward.merge.adaptive import adamerging, dam
 from mergeward.merge.method import MethodInfo, Parameters
 from mergeward.merge.settings import Schedule, Settings
-from mergeward.merge.static import average, task_arithmetic, ties
+from mergeward.merge.static import (
+    average,
+    breadcrumbs,
+    consensus,
+    dare,
+    della,
+    magmax,
+    model_stock,
+    order,
+    robust,
+    spherical,
+    task_arithmetic,
+    ties,
+)
 from mergeward.recipe import validated
 
 METHODS: Mapping[str, MethodInfo] = {
@@ -18,6 +31,23 @@ METHODS: Mapping[str, MethodInfo] = {
         average.INFO,
         task_arithmetic.INFO,
         ties.INFO,
+        dare.LINEAR,
+        dare.TIES,
+        breadcrumbs.LINEAR,
+        breadcrumbs.TIES,
+        della.TIES,
+        della.LINEAR,
+        magmax.INFO,
+        consensus.INFO,
+        model_stock.INFO,
+        spherical.SLERP,
+        spherical.NUSLERP,
+        spherical.MULTISLERP,
+        spherical.KARCHER,
+        order.MEDIAN,
+        order.TRIMMED_MEAN,
+        robust.GEOMETRIC_MEDIAN,
+        robust.MULTI_KRUM,
         adamerging.INFO,
         dam.INFO,
     )
@@ -58,11 +88,15 @@ def validate_parameters(
 
     Raises:
         RecipeError: A key is unknown or a value has the wrong type or range, or there are fewer
-            contributions than the method is defined for; every such key is named.
+            or more contributions than the method is defined for; every such key is named.
     """
     if len(per_model) < info.min_contributions:
         raise RecipeError(
             f"models: {info.name} needs at least {info.min_contributions}, the recipe has {len(per_model)}"
+        )
+    if info.max_contributions is not None and len(per_model) > info.max_contributions:
+        raise RecipeError(
+            f"models: {info.name} takes at most {info.max_contributions}, the recipe has {len(per_model)}"
         )
     own, shared = _split(info, parameters)
     return Settings(
