@@ -27,8 +27,8 @@ BINS = 1 << 20
 """The most numbers, or equal runs of numbers, that one pass tells apart."""
 END = 0x7F80_0000
 """The bits of infinity, above those of every finite magnitude."""
-SAMPLE = 1 << 20
-"""About how many magnitudes a sample holds; of no more than these it holds all."""
+SAMPLE = range(1 << 16, 1 << 20)
+"""How many magnitudes a sample holds at least, where there are as many, and at most; between, one in 64."""
 
 
 class Passes(Protocol):
@@ -135,7 +135,7 @@ def select(passes: Passes, size: int, ranks: Mapping[int, int]) -> dict[int, Fou
 
 
 def _guesses(passes: Passes, size: int, ranks: Mapping[int, int]) -> dict[int, _Bracket]:
-    every = -(-size // SAMPLE)
+    every = max(min(size // SAMPLE.start, 64), size // SAMPLE.stop, 1)
 
     def sample(part: Part) -> list[Bits]:
         head = part.head(-(-math.prod(part.shape) // every))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Literal, TypeAlias
 
-import torch
+import numpy as np
 from pydantic import Field
 from torch import Tensor
 
@@ -89,6 +90,7 @@ class Ties:
     problem: StaticProblem
     schedule: Settings
     cuts: Mapping[str, Sequence[Cut]]
+    _electing: Lock = field(default_factory=Lock, repr=False)
 
     def merged(self, part: Part) -> Tensor:
         """Return the merged values of one part, float32."""
@@ -100,8 +102,11 @@ class Ties:
         if parameters.semantics == "reference":
             # What votes to no sum, and was elected to +1 for now.
             undecided = (mass.cpu().numpy() == 0) & (total.cpu().numpy() != 0)
-            if undecided.any() and self._majority < 0:
-                total = votes.aggregated(elected(mass, self._majority), parameters.how)
+            if undecided.any():
+                with self._electing:
+                    majority = self._majority
+                if majority < 0:
+                    total = votes.aggregated(elected(mass, majority), parameters.how)
         return base.add_(total.mul_(parameters.scale))
 
     @cached_property
@@ -112,8 +117,8 @@ class Ties:
         """
 
         def balance(part: Part) -> int:
-            mass = self._votes(part, part.base()).mass()
-            return int(torch.sign(mass).sum(dtype=torch.int64))
+            mass = self._votes(part, part.base()).mass().cpu().numpy()
+            return int(np.count_nonzero(mass > 0)) - int(np.count_nonzero(mass < 0))
 
         return 1.0 if sum(self.problem.map(balance, "electing the majority sign")) >= 0 else -1.0
 
