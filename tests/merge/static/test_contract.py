@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import matrix_references
 from mergeward.checkpoint import InMemory, TensorSource, check_compatible, open_checkpoint, resolve_scope
 from mergeward.errors import CheckpointError, UnsupportedError
 from mergeward.merge import MethodInfo, methods
@@ -353,6 +354,21 @@ ROWS = {
     "nuslerp": Row("nuslerp", None, [{"weight": 1}, {"weight": 3}], {}, each_nuslerp),
     "multislerp": Row("multislerp", None, [{"weight": w} for w in WEIGHTS], {}, each_multislerp),
     "karcher": Row("karcher", None, [{}] * 3, {"max_iter": 20, "tol": 1e-9}, each_karcher),
+    "tsv_m": Row("tsv_m", None, [{}] * 3, {"lambda": 0.5}, matrix_references.tsv_m),
+    "iso_c": Row("iso_c", None, [{}] * 3, {"lambda": 0.5}, matrix_references.iso_c),
+    "iso_cts": Row(
+        "iso_cts", None, [{}] * 3, {"lambda": 0.5, "common_fraction": 0.5}, matrix_references.iso_cts
+    ),
+    "wudi": Row("wudi", None, [{}] * 3, {"lr": 1e-5, "steps": 5, "exclude": "embed"}, matrix_references.wudi),
+    "emr": Row("emr", matrix_references.emr, [{}] * 3),
+    "pcb": Row("pcb", matrix_references.pcb, [{}] * 3, {"lambda": 0.5, "ratio": 0.25}),
+    "knots": Row(
+        "knots",
+        None,
+        [{"weight": w} for w in WEIGHTS],
+        {"lambda": 1.5, "density": 0.4},
+        matrix_references.knots,
+    ),
     "median": Row("median", dense_median, [{}] * 3, {"lambda": 0.5}),
     "trimmed_mean": Row("trimmed_mean", dense_trimmed_mean, [{}] * 3, {"lambda": 0.5, "trim": 0.3}),
     "geometric_median": Row("geometric_median", dense_geometric_median, [{}] * 3, {"lambda": 0.5}),
@@ -515,14 +531,15 @@ def test_infinity_in_a_contribution_is_refused_by_name(info: MethodInfo) -> None
 
 def generous(info: MethodInfo) -> dict[str, float]:
     """Settings that leave most of a single number."""
-    wanted = {"weight": 1.0, "density": 1.0, "gamma": 0.0}
-    return {key: value for key, value in wanted.items() if key in info.model_parameters.model_fields}
+    wanted = {"weight": 1.0, "density": 1.0, "gamma": 0.0, "ratio": 1.0}
+    known = {*info.parameters.model_fields, *info.model_parameters.model_fields}
+    return {key: value for key, value in wanted.items() if key in known}
 
 
 @every_method
 def test_a_result_that_does_not_fit_its_type_is_refused(info: MethodInfo) -> None:
-    base = {"w": torch.tensor([0.0])}
-    tuned = {"w": torch.tensor([3e38])}
+    base = {"w": torch.zeros(2, 2)}
+    tuned = {"w": torch.tensor([[3e38, 3e38], [1.0, 2.0]])}
     with pytest.raises(UnsupportedError, match=r"'w'.*float16"):
         merge_states(info.name, base, [tuned] * contributions(info, 1), generous(info), dtype=torch.float16)
 

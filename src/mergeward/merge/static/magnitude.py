@@ -9,7 +9,7 @@ the sample decides how many passes there are and never what they find.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
@@ -21,6 +21,7 @@ from torch import Tensor
 from mergeward.merge.static.problem import Part, StaticProblem
 
 Bits: TypeAlias = NDArray[np.int32]
+Values: TypeAlias = Callable[[Part, Iterable[int]], Iterable[Tensor]]
 Result = TypeVar("Result")
 
 BINS = 1 << 20
@@ -110,20 +111,29 @@ def kth_magnitudes(problem: StaticProblem, ranks: Mapping[int, int]) -> dict[int
     return select(problem.map, sum(sizes), ranks)
 
 
-def select(passes: Passes, size: int, ranks: Mapping[int, int]) -> dict[int, Found]:
-    """Return the k-th smallest magnitude of task vectors over some parts.
+def task_vectors_of(part: Part, indices: Iterable[int]) -> Iterator[Tensor]:
+    """Yield the task vectors of some contributions."""
+    base = part.base()
+    return (part.task_vector(index, base) for index in indices)
+
+
+def select(
+    passes: Passes, size: int, ranks: Mapping[int, int], values: Values = task_vectors_of
+) -> dict[int, Found]:
+    """Return the k-th smallest magnitude of values over some parts.
 
     Args:
         passes: Makes a pass over the parts.
         size: How many values they hold together.
         ranks: k by contribution, counted from 1.
+        values: Given a part and contributions, yields the values of each in turn; by default task vectors.
     """
     found: dict[int, Found] = {}
     if not ranks:
         return found
-    open_brackets = _guesses(passes, size, ranks)
+    open_brackets = _guesses(passes, size, ranks, values)
     while open_brackets:
-        counted = _counted(passes, open_brackets)
+        counted = _counted(passes, open_brackets, values)
         open_brackets = {}
         for index, bracket in counted.items():
             result = bracket.narrowed(ranks[index])
@@ -134,13 +144,12 @@ def select(passes: Passes, size: int, ranks: Mapping[int, int]) -> dict[int, Fou
     return found
 
 
-def _guesses(passes: Passes, size: int, ranks: Mapping[int, int]) -> dict[int, _Bracket]:
+def _guesses(passes: Passes, size: int, ranks: Mapping[int, int], values: Values) -> dict[int, _Bracket]:
     every = max(min(size // SAMPLE.start, 64), size // SAMPLE.stop, 1)
 
     def sample(part: Part) -> list[Bits]:
         head = part.head(-(-math.prod(part.shape) // every))
-        base = head.base()
-        return [bits_of(head.task_vector(index, base)) for index in ranks]
+        return [bits_of(own) for own in values(head, ranks)]
 
     samples = zip(*passes(sample, "sampling magnitudes"), strict=True)
     return {
@@ -159,9 +168,9 @@ def _guess(sample: Bits, rank: int, size: int) -> _Bracket:
     return _Bracket(start, int(ordered[high]) + 1 if high < sample.size else END)
 
 
-def _counted(passes: Passes, brackets: Mapping[int, _Bracket]) -> dict[int, _Bracket]:
+def _counted(passes: Passes, brackets: Mapping[int, _Bracket], values: Values) -> dict[int, _Bracket]:
     counted = {index: bracket.emptied for index, bracket in brackets.items()}
-    count = partial(_count, brackets=counted)
+    count = partial(_count, brackets=counted, values=values)
     for part in passes(count, "ranking magnitudes"):
         for (index, bracket), (below, runs) in zip(list(counted.items()), part, strict=True):
             np.add.at(bracket.counts, runs, 1)
@@ -169,11 +178,12 @@ def _counted(passes: Passes, brackets: Mapping[int, _Bracket]) -> dict[int, _Bra
     return counted
 
 
-def _count(part: Part, brackets: Mapping[int, _Bracket]) -> Sequence[tuple[int, NDArray[np.uint32]]]:
-    base = part.base()
+def _count(
+    part: Part, brackets: Mapping[int, _Bracket], values: Values
+) -> Sequence[tuple[int, NDArray[np.uint32]]]:
     counts = []
-    for index, bracket in brackets.items():
-        bits = bits_of(part.task_vector(index, base))
+    for bracket, own in zip(brackets.values(), values(part, brackets), strict=True):
+        bits = bits_of(own)
         # Seen as unsigned, what lies below the bracket is far above it: one comparison finds the inside.
         offset = (bits - np.int32(bracket.start)).view(np.uint32)
         inside = offset[offset < np.uint32(bracket.stop - bracket.start)]
