@@ -41,6 +41,8 @@ UNEVEN = tuple({"weight": weight} for weight in (0.2, 0.3, 0.5))
 TIES = {"weight": 0.3, "density": 0.2}
 DROP = {"weight": 1.0, "density": 0.2}
 CRUMBS = {"weight": 0.3, "density": 0.85}
+STAYS = "Where the cosines are below zero on average ours stays at the base; the peer goes the other way."
+
 EMPTY_OR_SINGLE = ("frozen.weight", "logit_scale")
 
 
@@ -253,21 +255,37 @@ COMPARISONS = (
         Call("multislerp", {"weight": 1.0}),
         without=EMPTY_OR_SINGLE,
     ),
-    Comparison("karcher", Call("karcher"), "mergekit", Call("karcher")),
+    Comparison(
+        "karcher",
+        Call("karcher"),
+        "mergekit",
+        Call("karcher"),
+        "mergekit counts the base of its recipe among the models; without it the two agree.",
+    ),
     # geometry of the updates
     Comparison(
-        "model_stock, two models", Call("model_stock"), "mergekit", Call("model_stock"), contributions=2
+        "model_stock, two models",
+        Call("model_stock"),
+        "mergekit",
+        Call("model_stock"),
+        STAYS,
+        contributions=2,
     ),
     Comparison(
-        "model_stock, two models", Call("model_stock"), "fusion-bench", Call("model_stock"), contributions=2
+        "model_stock, two models",
+        Call("model_stock"),
+        "fusion-bench",
+        Call("model_stock"),
+        STAYS,
+        contributions=2,
     ),
-    Comparison("model_stock, three models", Call("model_stock"), "mergekit", Call("model_stock")),
+    Comparison("model_stock, three models", Call("model_stock"), "mergekit", Call("model_stock"), STAYS),
     Comparison(
         "model_stock, three models",
         Call("model_stock"),
         "fusion-bench",
         Call("model_stock"),
-        "FusionBench averages the angles of the pairs, ours their cosines.",
+        f"FusionBench averages the angles of the pairs, ours their cosines. {STAYS}",
     ),
     Comparison(
         "model_stock, three models",
@@ -286,13 +304,13 @@ COMPARISONS = (
     # choice of coordinates
     Comparison(
         "magmax",
-        Call("magmax", {"lambda": 0.5}),
+        Call("magmax", {"lambda": 0.5, "weight": 1.0}),
         "fusion-bench",
         Call("magmax", {"scaling_factor": 0.5}),
     ),
     Comparison(
         "consensus",
-        Call("consensus", {"lambda": 0.3, "mask_lambda": 0.4}),
+        Call("consensus", {"lambda": 0.3, "weight": 1.0, "mask_lambda": 0.4}),
         "fusion-bench",
         Call("consensus", {"mask_lambda": 0.4, "least": 2, "scale": 0.3}),
     ),
@@ -306,5 +324,11 @@ COMPARISONS = (
         "fusion-bench",
         Call("iso_cts", {"scaling_factor": 1.0, "common_space_fraction": 0.8}),
     ),
-    Comparison("wudi", Call("wudi", {"steps": 300}), "fusion-bench", Call("wudi", {"iter_num": 300})),
+    Comparison(
+        "wudi",
+        Call("wudi", {"steps": 300, "exclude": "", "others": "average"}),
+        "fusion-bench",
+        Call("wudi", {"iter_num": 300}),
+        without=("frozen.weight",),  # FusionBench divides by its length, zero, and returns NaN
+    ),
 )

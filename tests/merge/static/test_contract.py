@@ -80,7 +80,10 @@ def zero_up(mass: Tensor) -> Tensor:
 def each_ties(name: str, base: Tensor, taus: list[Tensor], *, peft: bool) -> Tensor:
     weights, densities = (0.25, 0.375, 0.5), (0.2, 0.2, 0.6)
     trimmed = torch.stack(
-        [tau * top(tau, int(density * tau.numel())) for tau, density in zip(taus, densities, strict=True)]
+        [
+            tau * top(tau, max(int(density * tau.numel()), min(tau.numel(), 0 if peft else 1)))
+            for tau, density in zip(taus, densities, strict=True)
+        ]
     )
     scaled = torch.stack([weight * tau for weight, tau in zip(weights, trimmed, strict=True)])
     signs = zero_up(trimmed.sum(0) if peft else scaled.sum(0))

@@ -35,7 +35,7 @@ class SparseParameters(Parameters):
 
     semantics: Literal["reference", "mergekit"] = Field(
         default="reference",
-        description="reference follows the authors; mergekit follows mergekit 0.1.4 (see the method)",
+        description="reference follows the authors; mergekit follows mergekit 0.1.5 (see the method)",
     )
     semantics_version: Literal[1] = Field(default=1, description="version of the semantics")
     scale: float = Field(default=1.0, alias="lambda", description="factor of the merged task vector")

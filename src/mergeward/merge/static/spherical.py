@@ -61,7 +61,7 @@ def slerp(problem: StaticProblem, schedule: Schedule[SlerpParameters, NoParamete
     Of two contributions, the first is theta_1. Where the second is the base model itself it is theta_1, as in
     mergekit. A single contribution is theta_2, and the base theta_1.
 
-    Source: Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985; mergekit 0.1.4, which
+    Source: Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985; mergekit 0.1.5, which
     treats zeros as being at a right angle.
 
     Args:

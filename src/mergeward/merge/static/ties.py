@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 from typing import Literal, TypeAlias
 
@@ -138,16 +138,18 @@ def trim_reference(problem: StaticProblem, schedule: Settings) -> Mapping[str, S
     return dict.fromkeys(problem.scope, scope_cuts(problem, [model.density for model in models]))
 
 
-def trim_tensors(problem: StaticProblem, schedule: Settings) -> Mapping[str, Sequence[Cut]]:
-    """Trim each tensor of each task vector to int(density * n) of its n values."""
+def trim_tensors(
+    problem: StaticProblem, schedule: Settings, *, least: int = 0
+) -> Mapping[str, Sequence[Cut]]:
+    """Trim each tensor of each task vector to int(density * n) of its n values, and at least to `least`."""
     return tensor_cuts(
-        problem, lambda name, size: [int(model.density * size) for model in schedule[name].models]
+        problem, lambda name, size: [max(int(model.density * size), least) for model in schedule[name].models]
     )
 
 
 TRIMS: Mapping[str, Callable[[StaticProblem, Settings], Mapping[str, Sequence[Cut]]]] = {
     "reference": trim_reference,
-    "mergekit": trim_tensors,
+    "mergekit": partial(trim_tensors, least=1),
     "peft": trim_tensors,
 }
 
@@ -164,14 +166,14 @@ def run(problem: StaticProblem, schedule: Settings) -> StaticMerge:
     - reference: each task vector keeps its largest magnitudes, ranked over the whole scope at once, the
       (d - int(d * density))-th smallest and all above or equal to it. A coordinate's sign is that of the
       weighted sum of the trimmed values; where that sum is zero it is the sign that most coordinates elect.
-    - mergekit: each tensor of n values keeps int(n * density). A sum of zero elects +1.
+    - mergekit: each tensor of n values keeps max(1, int(n * density)). A sum of zero elects +1.
     - peft: as mergekit, but the sum that elects is unweighted, and the mean divides by the number of
       contributions that agree.
 
     A density of 1 trims nothing in any of them.
 
     Source: Yadav et al., "TIES-Merging", section 4.1 (arXiv:2306.01708); rank and zero rule of the reference
-    as in the authors' code; mergekit 0.1.4; PEFT 0.17.
+    as in the authors' code; mergekit 0.1.5; PEFT 0.21.
 
     Args:
         problem: The base, its contributions and the scope.
