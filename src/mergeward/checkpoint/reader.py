@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mergeward.checkpoint.digests import file_sha256
-from mergeward.checkpoint.files import PICKLE_SUFFIXES, contained, read_json_object
+from mergeward.checkpoint.files import CONVERT, PICKLE_SUFFIXES, contained, read_json_object
 from mergeward.checkpoint.header import OpenFile, open_safetensors
 from mergeward.checkpoint.hub import local_path
 from mergeward.checkpoint.source import TensorInfo, finite
@@ -158,7 +158,7 @@ def _no_weights(folder: Path) -> CheckpointError:
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLE_SUFFIXES)
     if pickles:
         return CheckpointError(
-            f"{folder / pickles[0]}: pickle, which can run code when it is read; convert to safetensors"
+            f"{folder / pickles[0]}: pickle, which can run code when it is read; {CONVERT}"
         )
     return CheckpointError(f"{folder}: no {WEIGHTS} and no {INDEX}")
 
