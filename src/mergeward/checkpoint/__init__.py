@@ -1,5 +1,6 @@
 """One model on disk: opened lazily, checked, written atomically. Knows files; knows no merging."""
 
+from mergeward.checkpoint.adapter import Adapter, Factors, open_contribution
 from mergeward.checkpoint.atomic import atomic_directory, vacant
 from mergeward.checkpoint.hub import local_path
 from mergeward.checkpoint.legacy import LegacyCheckpoint, open_legacy
@@ -13,7 +14,9 @@ from mergeward.checkpoint.writer import Output, open_output, write_checkpoint
 
 __all__ = [
     "Activation",
+    "Adapter",
     "Checkpoint",
+    "Factors",
     "InMemory",
     "LegacyCheckpoint",
     "Output",
@@ -28,6 +31,7 @@ __all__ = [
     "is_openclip",
     "local_path",
     "open_checkpoint",
+    "open_contribution",
     "open_legacy",
     "open_output",
     "resolve_scope",

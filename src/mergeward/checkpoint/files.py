@@ -66,6 +66,11 @@ def regular_file(path: Path, *, expected: str, pickles: bool = False) -> Path:
     return path
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is something of that name, a link that leads nowhere among it."""
+    return path.exists() or path.is_symlink()
+
+
 def first_bytes(path: Path, count: int) -> bytes:
     """Return the first `count` bytes of a file, or fewer where it is shorter.
 
