@@ -82,7 +82,9 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     path = contained(folder, ADAPTER_CONFIG)
     content = read_json_object(path)
     if content.get("peft_type") != "LORA":
-        raise CheckpointError(f"{path}: peft_type is {content.get('peft_type')!r:.40}; only 'LORA' is supported")
+        raise CheckpointError(
+            f"{path}: peft_type is {content.get('peft_type')!r:.40}; only 'LORA' is supported"
+        )
     for key, value in content.items():
         if value and key not in _HARMLESS | _READ:
             what = _NAMED.get(key, "a setting that is not known")
@@ -90,8 +92,8 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     start = content.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
         raise CheckpointError(
-            f"{path}: init_lora_weights: {start!r:.40} changes the base itself; save the adapter converted to "
-            f"plain LoRA (PEFT's path_initial_model_for_weight_conversion)"
+            f"{path}: init_lora_weights: {start!r:.40} changes the base itself; save the adapter converted "
+            f"to plain LoRA (PEFT's path_initial_model_for_weight_conversion)"
         )
     bias = content.get("bias", "none")
     if bias not in ("none", "all", "lora_only"):
@@ -121,7 +123,7 @@ def _pattern(path: Path, content: Mapping[str, Any], key: str) -> list[tuple[str
     for end in found:
         # PEFT takes these for regular expressions, which a hostile file can make run for ever.
         if not re.fullmatch(r"\^?[\w.]+", end):
-            raise CheckpointError(f"{path}: {key}: {end!r:.80} is no plain name; expressions are not supported")
+            raise CheckpointError(f"{path}: {key}: {end!r:.80} is no plain name, and expressions are refused")
     return list(found.items())
 
 

@@ -123,11 +123,8 @@ def _place(source: TensorSource, name: str, short: str) -> dict[str, Arrangement
 def _config(source: TensorSource, prefix: str, activation: Activation) -> dict[str, Any]:
     vision = _tower(source, f"{prefix}visual.", activation) | _image(source, prefix)
     if f"{prefix}transformer.resblocks.0.ln_1.weight" not in source.tensors:
-        return {
-            "architectures": ["CLIPVisionModelWithProjection"],
-            "model_type": "clip_vision_model",
-            **vision,
-        }
+        kind = "CLIPVisionModelWithProjection" if "projection_dim" in vision else "CLIPVisionModel"
+        return {"architectures": [kind], "model_type": "clip_vision_model", **vision}
     text = _tower(source, prefix, activation)
     text["vocab_size"], _ = _shape(source, f"{prefix}token_embedding.weight", 2)
     text["max_position_embeddings"], _ = _shape(source, f"{prefix}positional_embedding", 2)
