@@ -1,7 +1,8 @@
 """One model on disk: opened lazily, checked, written atomically. Knows files; knows no merging."""
 
-from mergeward.checkpoint.adapter import Adapter, Factors, open_contribution
+from mergeward.checkpoint.adapter import Adapter, Factors, is_adapter, open_contribution
 from mergeward.checkpoint.atomic import atomic_directory, vacant
+from mergeward.checkpoint.files import PICKLE_SUFFIXES
 from mergeward.checkpoint.hub import local_path
 from mergeward.checkpoint.legacy import LegacyCheckpoint, open_legacy
 from mergeward.checkpoint.openclip import Activation, as_hugging_face, is_openclip
@@ -13,6 +14,7 @@ from mergeward.checkpoint.views import Rearranged
 from mergeward.checkpoint.writer import Output, open_output, write_checkpoint
 
 __all__ = [
+    "PICKLE_SUFFIXES",
     "Activation",
     "Adapter",
     "Checkpoint",
@@ -28,6 +30,7 @@ __all__ = [
     "atomic_directory",
     "check_compatible",
     "fuse_qkv",
+    "is_adapter",
     "is_openclip",
     "local_path",
     "open_checkpoint",

@@ -176,11 +176,16 @@ def open_contribution(path: str | Path, base: TensorSource) -> Checkpoint | Adap
         ...         contribution.read("vision_model.encoder.layers.0.self_attn.q_proj.weight")
     """
     found = local_path(path)
-    if not (found.is_dir() and exists(found / ADAPTER_CONFIG)):
+    if not is_adapter(found):
         return open_checkpoint(found)
     if whole := [name for name in (WEIGHTS, INDEX) if exists(found / name)]:
         raise CheckpointError(f"{found}: holds an adapter and {whole[0]} too; which of the two is meant?")
     return Adapter(found, base)
+
+
+def is_adapter(path: Path) -> bool:
+    """Return whether a path is the folder of an adapter."""
+    return path.is_dir() and exists(path / ADAPTER_CONFIG)
 
 
 def _sorted_keys(weights: Checkpoint, base: TensorSource) -> tuple[tuple[str, ...], dict[str, str]]:

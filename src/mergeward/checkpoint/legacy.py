@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from mergeward.checkpoint.archive import Place, is_zip, open_archive
-from mergeward.checkpoint.digests import file_sha256
+from mergeward.checkpoint.digests import digest_of, file_sha256
 from mergeward.checkpoint.files import first_bytes, regular_file
 from mergeward.checkpoint.source import TensorInfo, finite
 from mergeward.checkpoint.unpickle import MAX_PICKLE_BYTES, Inert, Machine, MalformedPickleError
@@ -39,11 +40,13 @@ class LegacyCheckpoint:
         path: The file.
         tensors: Every tensor by name, in the order of the module or state dict.
         config: None: such files hold none.
+        metadata: Empty, likewise.
         classes: Names of the classes of a pickled module and all its parts; empty for a state dict.
         left_out: Entries beside the weights (an optimiser's state, ...), which are not read.
     """
 
     config = None
+    metadata: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, path: Path, weights: _Weights, places: Mapping[str, Place]) -> None:
         self.path = path
@@ -102,9 +105,13 @@ class LegacyCheckpoint:
         """
         return finite(self.view(name), name=name, where=self.path)
 
+    def sha256(self) -> dict[str, str]:
+        """Return the SHA-256 of the file as hexadecimal digits, by its name."""
+        return {self.path.name: file_sha256(self.path)}
+
     def digest(self) -> str:
-        """Return the SHA-256 of the file as hexadecimal digits."""
-        return file_sha256(self.path)
+        """Return the SHA-256 of the file."""
+        return digest_of(self.sha256())
 
 
 def open_legacy(path: str | Path) -> LegacyCheckpoint:

@@ -48,8 +48,8 @@ def check_compatible(base: TensorSource, contributions: Sequence[TensorSource], 
 
     A contribution must hold every tensor of the scope, floating and of the base's shape. It may lack others,
     which are taken from the base. It must not hold tensors that the base has not: what is in them would be
-    lost without a word. Integer tensors take no part in arithmetic and the merge has the base's, so those of a
-    contribution must be equal to them. They alone are read.
+    lost without a word. Integer tensors take no part in arithmetic and the merge has the base's, so those
+    of a contribution must be equal to them. They alone are read.
 
     Args:
         base: The base.

@@ -135,7 +135,7 @@ def _activation(view: TensorSource) -> str | None:
 
 def _mark(checkpoint: Checkpoint | LegacyCheckpoint) -> dict[str, Any]:
     """Return the mark of a backdoor, if what is converted carries one; pickles have no place for it."""
-    found = Provenance.from_metadata(checkpoint.metadata) if isinstance(checkpoint, Checkpoint) else None
+    found = Provenance.from_metadata(checkpoint.metadata)
     if found is None or not found.backdoor:
         return {}
     return {"backdoor": True, "trigger": found.trigger, "backdoored_inputs": (checkpoint.path.name,)}
