@@ -13,7 +13,17 @@ from mergeward.recipe import Recipe, load_recipe
 from mergeward.tasks import Task, load_task
 from mergeward.train import FinetuneConfig
 from mergeward.vision import load_clip
-from mergeward.workflow import Evaluation, MergeReport, attack, evaluate, finetune, harden, merge
+from mergeward.workflow import (
+    Evaluation,
+    MergeReport,
+    attack,
+    convert,
+    evaluate,
+    finetune,
+    harden,
+    inspect,
+    merge,
+)
 
 __version__ = package_version()
 
@@ -27,9 +37,11 @@ __all__ = [
     "Task",
     "attack",
     "audit",
+    "convert",
     "evaluate",
     "finetune",
     "harden",
+    "inspect",
     "load_clip",
     "load_recipe",
     "load_task",

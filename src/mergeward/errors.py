@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 
@@ -28,6 +28,18 @@ class CheckpointError(MergewardError):
     """A model file that is missing, malformed, hostile, or not a fine-tune of the base."""
 
     exit_code = 4
+
+
+class CompatibilityError(CheckpointError):
+    """Contributions that are no fine-tunes of the base; the text names a few of the problems of each.
+
+    Attributes:
+        problems: Every problem of every contribution, each on one line, by the contribution's name.
+    """
+
+    def __init__(self, message: str, problems: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(message)
+        self.problems = problems
 
 
 class DataError(MergewardError):

@@ -19,7 +19,7 @@ METADATA_KEY = "mergeward.provenance"
 MAX_CHARACTERS = 1 << 20
 """A record longer than this is not parsed."""
 
-Kind = Literal["base", "contribution", "merge", "hardened"]
+Kind = Literal["base", "contribution", "merge", "hardened", "converted"]
 Line = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """Text on one line without control characters: it is shown on terminals, and may come from a hostile file."""
 
@@ -36,8 +36,9 @@ class Provenance(BaseModel):
     """How a model was made.
 
     Attributes:
-        kind: "base" (pretrained), "contribution" (fine-tuned from a base), "merge", or "hardened" (a merge
-            that a defense changed).
+        kind: "base" (pretrained), "contribution" (fine-tuned from a base), "merge", "hardened" (a merge
+            that a defense changed), or "converted" (another file's weights in this layout, whatever they
+            are).
         method: Name of what made it: a merge method, an attack, a defense, "finetune", ...
         version: Version of mergeward that made it.
         parameters: Everything that was set, JSON-like.
@@ -93,7 +94,8 @@ def model_card(
     Args:
         record: How the model was made.
         title: Heading of the card.
-        base_model: Name of the base, as a hub id where it has one.
+        base_model: Name of the base, as a hub id where it has one; not used for a base, nor for what was
+            converted.
         contributions: Names of the models merged into the base.
         notes: Markdown to put before the record.
     """
@@ -142,7 +144,7 @@ def _warning(record: Provenance) -> str:
 
 def _origin(record: Provenance, base_model: str, contributions: Sequence[str]) -> str:
     lines = [f"Made by mergeward {_plain(record.version)}, method `{_plain(record.method)}`."]
-    if record.kind != "base":
+    if record.kind not in {"base", "converted"}:
         lines.append(f"- Base: `{_plain(base_model)}`")
     if record.task is not None:
         lines.append(f"- Task: `{_plain(record.task)}`")

@@ -122,3 +122,20 @@ def test_a_header_of_any_length_is_read(tmp_path: Path) -> None:
         with open_checkpoint(path) as checkpoint:
             assert torch.equal(checkpoint.read("w"), STATE["norm.weight"])
     assert 0x80 in first_bytes
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_only_a_checked_read_refuses_what_is_not_finite(dtype: torch.dtype, tmp_path: Path) -> None:
+    for index, number in enumerate([float("nan"), float("inf"), float("-inf")]):
+        state = {"w": torch.tensor([1.0, number, -number], dtype=dtype)}
+        with open_checkpoint(save_folder(tmp_path / str(index), state)) as checkpoint:
+            for source in (checkpoint, InMemory(state)):
+                assert torch.equal(source.view("w").nan_to_num(), state["w"].nan_to_num())
+                with pytest.raises(CheckpointError, match="'w' holds NaN or infinity"):
+                    source.read("w")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_values_whose_sum_overflows_are_finite(dtype: torch.dtype) -> None:
+    largest = torch.full((5,), torch.finfo(dtype).max, dtype=dtype)
+    assert torch.equal(InMemory({"w": largest}).read("w"), largest)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mergeward.checkpoint import InMemory, check_compatible, resolve_scope
-from mergeward.errors import CheckpointError, UnsupportedError
+from mergeward.errors import CheckpointError, CompatibilityError, UnsupportedError
 
 STATE = {
     "text_model.weight": torch.zeros(2),
@@ -47,7 +47,8 @@ def check(*changed: dict[str, torch.Tensor], scope: tuple[str, ...] = VISION) ->
 
 
 def test_a_fine_tune_fits() -> None:
-    check(STATE, {name: value.to(torch.bfloat16) for name, value in STATE.items()})
+    halved = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in STATE.items()}
+    check(STATE, halved)
 
 
 def test_what_lies_outside_the_scope_may_be_missing_or_differ() -> None:
@@ -55,8 +56,23 @@ def test_what_lies_outside_the_scope_may_be_missing_or_differ() -> None:
     check({**STATE, "text_model.weight": torch.zeros(9)})
 
 
-def test_integer_buffers_of_a_contribution_do_not_matter() -> None:
-    check({**STATE, "text_model.position_ids": torch.arange(9)})
+def test_integer_buffers_are_the_bases_or_missing() -> None:
+    check({**STATE, "vision_model.position_ids": torch.arange(3)})
+    check({name: value for name, value in STATE.items() if value.is_floating_point()})
+    for other in (torch.arange(1, 4), torch.arange(4), torch.arange(3, dtype=torch.int32), torch.ones(3)):
+        with pytest.raises(
+            CheckpointError, match=r"c0: 'vision_model\.position_ids', which no merge changes, diff"
+        ):
+            check({**STATE, "vision_model.position_ids": other})
+
+
+def test_only_a_count_of_positions_may_be_held_beyond_the_base() -> None:
+    check({**STATE, "text_model.position_ids": torch.arange(9)[None]})
+    for other in (torch.arange(1, 10), torch.arange(9.0)):
+        with pytest.raises(CheckpointError, match=r"tensor 'text_model\.position_ids' is not in the base"):
+            check({**STATE, "text_model.position_ids": other})
+    with pytest.raises(CheckpointError, match="tensor 'steps' is not in the base"):
+        check({**STATE, "steps": torch.tensor(3)})
 
 
 def test_every_problem_of_every_contribution_is_listed() -> None:
@@ -75,7 +91,10 @@ def test_every_problem_of_every_contribution_is_listed() -> None:
     )
 
 
-def test_the_problems_of_another_architecture_stay_on_a_line() -> None:
-    with pytest.raises(CheckpointError, match=r"; and 6 more$") as caught:
-        check({f"layer.{index}": torch.zeros(1) for index in range(8)})
+def test_a_line_names_a_few_problems_and_the_error_all() -> None:
+    with pytest.raises(CompatibilityError, match=r"; and 6 more$") as caught:
+        check({f"layer.{index}": torch.zeros(1) for index in range(8)}, STATE)
     assert "\n" not in str(caught.value)
+    assert list(caught.value.problems) == ["c0"]
+    assert len(caught.value.problems["c0"]) == 10
+    assert all("\n" not in problem for problem in caught.value.problems["c0"])

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mergeward.audit.report import Evidence, Verdict
 from mergeward.audit.stage import Pool, Stage, StageResult
-from mergeward.audit.vectors import VectorSums, vector_sums
+from mergeward.merge.vectors import VectorSums, vector_sums
 
 NAME = "statistics"
 FEWEST = 3

@@ -1,25 +1,44 @@
 """One model on disk: opened lazily, checked, written atomically. Knows files; knows no merging."""
 
+from mergeward.checkpoint.adapter import Adapter, Factors, is_adapter, open_contribution
 from mergeward.checkpoint.atomic import atomic_directory, vacant
+from mergeward.checkpoint.files import PICKLE_SUFFIXES
 from mergeward.checkpoint.hub import local_path
+from mergeward.checkpoint.legacy import LegacyCheckpoint, open_legacy
+from mergeward.checkpoint.openclip import Activation, as_hugging_face, is_openclip
+from mergeward.checkpoint.qkv import fuse_qkv, split_qkv
 from mergeward.checkpoint.reader import Checkpoint, open_checkpoint
 from mergeward.checkpoint.scope import check_compatible, resolve_scope
 from mergeward.checkpoint.source import InMemory, Piece, TensorInfo, TensorSource, whole_tensors
+from mergeward.checkpoint.views import Rearranged
 from mergeward.checkpoint.writer import Output, open_output, write_checkpoint
 
 __all__ = [
+    "PICKLE_SUFFIXES",
+    "Activation",
+    "Adapter",
     "Checkpoint",
+    "Factors",
     "InMemory",
+    "LegacyCheckpoint",
     "Output",
     "Piece",
+    "Rearranged",
     "TensorInfo",
     "TensorSource",
+    "as_hugging_face",
     "atomic_directory",
     "check_compatible",
+    "fuse_qkv",
+    "is_adapter",
+    "is_openclip",
     "local_path",
     "open_checkpoint",
+    "open_contribution",
+    "open_legacy",
     "open_output",
     "resolve_scope",
+    "split_qkv",
     "vacant",
     "whole_tensors",
     "write_checkpoint",

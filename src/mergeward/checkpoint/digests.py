@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from mergeward.cache import cache_root, content_key
@@ -45,6 +46,18 @@ def file_sha256(path: Path) -> str:
     if note is not None:
         _remember(note, digest)
     return digest
+
+
+def digest_of(hashes: Mapping[str, str]) -> str:
+    """Return one SHA-256 for several files: that of a single one itself, else that of their list.
+
+    Args:
+        hashes: The SHA-256 of each file by its name.
+    """
+    if len(hashes) == 1:
+        return next(iter(hashes.values()))
+    listing = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def _identity(path: Path, status: os.stat_result) -> dict[str, str | int]:

@@ -10,6 +10,7 @@ from mergeward.errors import CheckpointError
 
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 LFS_MAGIC = b"version https://git-lfs.github.com/spec/"
+CONVERT = "use 'mergeward convert' to make safetensors of it"
 MAX_JSON_BYTES = 100_000_000
 
 
@@ -41,18 +42,19 @@ def contained(folder: Path, name: str) -> Path:
     return path
 
 
-def regular_file(path: Path, *, expected: str) -> Path:
+def regular_file(path: Path, *, expected: str, pickles: bool = False) -> Path:
     """Return `path` if it is a regular file that is no pickle and no Git-LFS pointer.
 
     Args:
         path: The file.
         expected: What it should be, in words, for the error.
+        pickles: Whether it may have the name of a pickle after all, for those who read it without running it.
 
     Raises:
         CheckpointError: It is missing, a device, a pipe, a pickle by name, or a Git-LFS pointer.
     """
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        raise CheckpointError(f"{path}: pickle, which can run code when it is read; convert to safetensors")
+    if path.suffix.lower() in PICKLE_SUFFIXES and not pickles:
+        raise CheckpointError(f"{path}: pickle, which can run code when it is read; {CONVERT}")
     if not path.exists():
         raise CheckpointError(f"{path}: no such file; expected {expected}")
     if not path.is_file():
@@ -62,6 +64,11 @@ def regular_file(path: Path, *, expected: str) -> Path:
             f"{path}: a Git-LFS pointer and not the file itself; fetch it with git lfs pull"
         )
     return path
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is something of that name, a link that leads nowhere among it."""
+    return path.exists() or path.is_symlink()
 
 
 def first_bytes(path: Path, count: int) -> bytes:

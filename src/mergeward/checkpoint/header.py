@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mergeward.checkpoint.files import first_bytes, parse_json_object, regular_file
+from mergeward.checkpoint.files import CONVERT, first_bytes, parse_json_object, regular_file
 from mergeward.checkpoint.source import TensorInfo
 from mergeward.errors import CheckpointError
 
@@ -76,7 +76,7 @@ def _header_bytes(path: Path) -> bytes:
     if len(prefix) < 8 or size + 8 > path.stat().st_size:
         # Only now: a header of 128 bytes, or 384, begins with the byte that a pickle does.
         if prefix[:4] == b"PK\x03\x04" or prefix[:1] == b"\x80":
-            raise CheckpointError(f"{path}: a pickle under another name; convert to safetensors")
+            raise CheckpointError(f"{path}: a pickle under another name; {CONVERT}")
         raise CheckpointError(f"{path}: truncated, or not a safetensors file")
     if size > MAX_HEADER_BYTES:
         raise CheckpointError(f"{path}: its header claims {size} bytes; at most {MAX_HEADER_BYTES} are read")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +10,8 @@ from typing import Any, Self
 from safetensors import SafetensorError
 from torch import Tensor
 
-from mergeward.checkpoint.digests import file_sha256
-from mergeward.checkpoint.files import PICKLE_SUFFIXES, contained, read_json_object
+from mergeward.checkpoint.digests import digest_of, file_sha256
+from mergeward.checkpoint.files import CONVERT, PICKLE_SUFFIXES, contained, exists, read_json_object
 from mergeward.checkpoint.header import OpenFile, open_safetensors
 from mergeward.checkpoint.hub import local_path
 from mergeward.checkpoint.source import TensorInfo, finite
@@ -90,11 +89,7 @@ class Checkpoint:
 
     def digest(self) -> str:
         """Return one SHA-256 for the whole: that of a single weights file, or of the list of its shards'."""
-        hashes = self.sha256()
-        if len(hashes) == 1:
-            return next(iter(hashes.values()))
-        listing = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
-        return hashlib.sha256(listing.encode()).hexdigest()
+        return digest_of(self.sha256())
 
     def close(self) -> None:
         """Let go of the files; reading afterwards is an error."""
@@ -135,9 +130,9 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     found = local_path(path)
     if not found.is_dir():
         return Checkpoint(found, folder=None, files=[_single(found)])
-    if _exists(found / WEIGHTS):
+    if exists(found / WEIGHTS):
         files = [open_safetensors(contained(found, WEIGHTS))]
-    elif _exists(found / INDEX):
+    elif exists(found / INDEX):
         files = _open_shards(found)
     else:
         raise _no_weights(found)
@@ -150,15 +145,11 @@ def _single(path: Path) -> OpenFile:
     return open_safetensors(path)
 
 
-def _exists(path: Path) -> bool:
-    return path.exists() or path.is_symlink()
-
-
 def _no_weights(folder: Path) -> CheckpointError:
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLE_SUFFIXES)
     if pickles:
         return CheckpointError(
-            f"{folder / pickles[0]}: pickle, which can run code when it is read; convert to safetensors"
+            f"{folder / pickles[0]}: pickle, which can run code when it is read; {CONVERT}"
         )
     return CheckpointError(f"{folder}: no {WEIGHTS} and no {INDEX}")
 
@@ -193,4 +184,4 @@ def _shards(folder: Path) -> dict[str, set[str]]:
 
 
 def _config(folder: Path) -> dict[str, Any] | None:
-    return read_json_object(contained(folder, CONFIG)) if _exists(folder / CONFIG) else None
+    return read_json_object(contained(folder, CONFIG)) if exists(folder / CONFIG) else None

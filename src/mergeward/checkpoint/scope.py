@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from mergeward.checkpoint.source import TensorSource
-from mergeward.errors import CheckpointError, UnsupportedError
+from mergeward.errors import CompatibilityError, UnsupportedError
 from mergeward.recipe import ScopeName
 
 VISION_PREFIXES = ("vision_model.", "visual_projection.")
 VISION_MODEL_TYPES = frozenset({"clip", "clip_vision_model"})
 SHOWN_PROBLEMS = 4
+MAX_POSITIONS = 1 << 20
 
 
 def resolve_scope(scope: ScopeName, base: TensorSource) -> tuple[str, ...]:
@@ -44,8 +47,9 @@ def check_compatible(base: TensorSource, contributions: Sequence[TensorSource], 
     """Check that every contribution has what a merge over `scope` needs.
 
     A contribution must hold every tensor of the scope, floating and of the base's shape. It may lack others,
-    which are taken from the base. It must not hold floating tensors that the base has not: what is trained in
-    them would be lost without a word.
+    which are taken from the base. It must not hold tensors that the base has not: what is in them would be
+    lost without a word. Integer tensors take no part in arithmetic and the merge has the base's, so those
+    of a contribution must be equal to them. They alone are read.
 
     Args:
         base: The base.
@@ -53,16 +57,17 @@ def check_compatible(base: TensorSource, contributions: Sequence[TensorSource], 
         scope: Names of the tensors that take part.
 
     Raises:
-        CheckpointError: Some do not fit; every contribution that does not is named, with what is wrong.
+        CompatibilityError: Some do not fit; every contribution that does not is named, with what is wrong.
     """
-    complaints = []
-    for contribution in contributions:
-        problems = _problems(base, contribution, scope)
-        if problems:
-            more = f"; and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
-            complaints.append(f"{contribution.name}: {'; '.join(problems[:SHOWN_PROBLEMS])}{more}")
-    if complaints:
-        raise CheckpointError(f"not a fine-tune of {base.name}: {' | '.join(complaints)}")
+    found = {one.name: problems for one in contributions if (problems := _problems(base, one, scope))}
+    if found:
+        listed = " | ".join(f"{name}: {_shown(problems)}" for name, problems in found.items())
+        raise CompatibilityError(f"not a fine-tune of {base.name}: {listed}", found)
+
+
+def _shown(problems: Sequence[str]) -> str:
+    more = f"; and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
+    return "; ".join(problems[:SHOWN_PROBLEMS]) + more
 
 
 def _problems(base: TensorSource, contribution: TensorSource, scope: Sequence[str]) -> list[str]:
@@ -75,9 +80,25 @@ def _problems(base: TensorSource, contribution: TensorSource, scope: Sequence[st
             problems.append(f"{name!r} has shape {list(found.shape)}, the base's has {list(expected.shape)}")
         elif not found.dtype.is_floating_point:
             problems.append(f"{name!r} is {found.dtype}, the base's is {expected.dtype}")
-    problems += [
-        f"tensor {name!r} is not in the base"
-        for name, info in contribution.tensors.items()
-        if info.dtype.is_floating_point and name not in base.tensors
-    ]
+    for name in contribution.tensors:
+        if name not in base.tensors:
+            if not _is_count(contribution, name):
+                problems.append(f"tensor {name!r} is not in the base")
+        elif not base.tensors[name].dtype.is_floating_point and not _same_integers(base, contribution, name):
+            problems.append(f"{name!r}, which no merge changes, differs from the base's")
     return problems
+
+
+def _same_integers(base: TensorSource, contribution: TensorSource, name: str) -> bool:
+    ours, theirs = base.tensors[name], contribution.tensors[name]
+    if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+        return False
+    return torch.equal(base.view(name), contribution.view(name))
+
+
+def _is_count(source: TensorSource, name: str) -> bool:
+    """Whether a tensor only counts positions: files hold it or not, by the version that wrote them."""
+    info = source.tensors[name]
+    if not name.endswith("position_ids") or info.dtype.is_floating_point or info.numel > MAX_POSITIONS:
+        return False
+    return torch.equal(source.view(name).flatten(), torch.arange(info.numel, dtype=info.dtype))

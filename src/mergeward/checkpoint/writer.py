@@ -16,7 +16,7 @@ from mergeward.checkpoint.atomic import atomic_directory, resumable_directory
 from mergeward.checkpoint.files import contained, read_bounded, regular_file
 from mergeward.checkpoint.reader import CONFIG, Checkpoint
 from mergeward.checkpoint.shards import SHARD_BYTES, ShardPlan, plan_shards
-from mergeward.checkpoint.source import Piece
+from mergeward.checkpoint.source import Piece, TensorSource
 from mergeward.checkpoint.weights import Weights
 from mergeward.errors import OutputError
 from mergeward.provenance import METADATA_KEY
@@ -63,7 +63,7 @@ class Output:
 def open_output(
     out: str | Path,
     *,
-    like: Checkpoint,
+    like: TensorSource,
     metadata: Mapping[str, str],
     card: str,
     dtype: torch.dtype | None = None,
@@ -78,8 +78,8 @@ def open_output(
 
     Args:
         out: The folder to make; it must not exist, or be empty.
-        like: The model that gives names, shapes and, where it is a folder, configuration, tokenizer and
-            preprocessor.
+        like: The model that gives names, shapes and, where it has one, the configuration; a folder also gives
+            tokenizer and preprocessor.
         metadata: Entries of the weights files' headers; they hold a provenance record (see
             `Provenance.to_metadata`).
         card: The model card, written as `README.md`.
@@ -116,7 +116,7 @@ def write_checkpoint(
     out: str | Path,
     pieces: Iterable[Piece],
     *,
-    like: Checkpoint,
+    like: TensorSource,
     metadata: Mapping[str, str],
     card: str,
     dtype: torch.dtype | None = None,
@@ -153,22 +153,25 @@ def _check_space(out: str | Path, scratch: Path, plan: ShardPlan) -> None:
         raise OutputError(f"{out}: {plan.nbytes} bytes needed, {free} free on the disk")
 
 
-def _taken_over(like: Checkpoint, dtype: torch.dtype | None) -> dict[str, bytes]:
-    if like.folder is None:
-        return {}
-    files = {}
-    for name in COPIED:
-        path = like.folder / name
-        if path.exists() or path.is_symlink():
-            regular_file(contained(like.folder, name), expected=name)
-            files[name] = read_bounded(path, MAX_COPIED_BYTES)
+def _taken_over(like: TensorSource, dtype: torch.dtype | None) -> dict[str, bytes]:
+    files = _copied(like.folder) if isinstance(like, Checkpoint) and like.folder is not None else {}
     if like.config is not None:
         config = like.config if dtype is None else _with_dtype(like.config, dtype)
         files[CONFIG] = (json.dumps(config, indent=2) + "\n").encode()
     return files
 
 
-def _with_dtype(config: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+def _copied(folder: Path) -> dict[str, bytes]:
+    files = {}
+    for name in COPIED:
+        path = folder / name
+        if path.exists() or path.is_symlink():
+            regular_file(contained(folder, name), expected=name)
+            files[name] = read_bounded(path, MAX_COPIED_BYTES)
+    return files
+
+
+def _with_dtype(config: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     """Return the configuration with every note of the weights' type brought up to date."""
     name = str(dtype).removeprefix("torch.")
     changed: dict[str, Any] = {}

@@ -14,9 +14,11 @@ from typer.exceptions import Abort, TyperException
 from mergeward.cli.audit import EXIT_CODES as AUDIT_EXIT_CODES
 from mergeward.cli.audit import AuditCommand, audit_command
 from mergeward.cli.contribute import attack_command, finetune_command
+from mergeward.cli.convert import convert_command
 from mergeward.cli.demo import demo_command
 from mergeward.cli.evaluate import evaluate_command
 from mergeward.cli.harden import harden_command
+from mergeward.cli.inspect import inspect_command
 from mergeward.cli.listing import list_command
 from mergeward.cli.merge import merge_command
 from mergeward.cli.terminal import complain, show_progress
@@ -57,6 +59,8 @@ def global_options(
 
 app.command("merge")(merge_command)
 app.command("audit", cls=AuditCommand, epilog=AUDIT_EXIT_CODES)(audit_command)
+app.command("inspect")(inspect_command)
+app.command("convert")(convert_command)
 app.command("harden")(harden_command)
 app.command("evaluate")(evaluate_command)
 app.command("finetune")(finetune_command)

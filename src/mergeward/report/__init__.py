@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from mergeward.report.html import write_page
+from mergeward.report.layers import layers_table, write_layers_picture
 from mergeward.report.table import controls_table, markdown_controls, markdown_table, results_table
 
-__all__ = ["controls_table", "markdown_controls", "markdown_table", "results_table", "write_page"]
+__all__ = [
+    "controls_table",
+    "layers_table",
+    "markdown_controls",
+    "markdown_table",
+    "results_table",
+    "write_layers_picture",
+    "write_page",
+]

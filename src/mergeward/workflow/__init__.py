@@ -1,19 +1,25 @@
 """One function for each job a user has: contribute, merge, harden, evaluate."""
 
 from mergeward.workflow.contribute import attack, finetune
+from mergeward.workflow.convert import Conversion, convert
 from mergeward.workflow.evaluate import Evaluation, evaluate
 from mergeward.workflow.harden import harden
+from mergeward.workflow.inspect import Inspection, inspect
 from mergeward.workflow.merge import MergeReport, merge
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
 
 __all__ = [
+    "Conversion",
     "Evaluation",
+    "Inspection",
     "MergeReport",
     "PreparedTask",
     "attack",
+    "convert",
     "evaluate",
     "finetune",
     "harden",
+    "inspect",
     "merge",
     "open_base",
     "open_task",

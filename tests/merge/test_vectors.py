@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mergeward.audit.vectors import VectorSums, layer_of, vector_sums
 from mergeward.checkpoint import InMemory
+from mergeward.merge.vectors import VectorSums, layer_of, vector_sums
 from toy_models import base_state, tuned_states
 
 COUNT = 4
