@@ -22,13 +22,15 @@ from mergeward.checkpoint import (
 )
 from mergeward.errors import RecipeError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
+from mergeward.merge.layers import check_slices
 from mergeward.merge.method import MethodInfo
-from mergeward.merge.registry import method, schedule
+from mergeward.merge.registry import method
+from mergeward.merge.schedule import check_parameters, schedule
 from mergeward.merge.settings import Schedule
 from mergeward.merge.static.problem import StaticProblem
 from mergeward.merge.stream import merge_static
 from mergeward.provenance import Provenance, model_card
-from mergeward.recipe import Recipe, load_recipe
+from mergeward.recipe import ModelEntry, Recipe, load_recipe
 from mergeward.vision import Clip
 from mergeward.workflow.opened import PreparedTask, open_base, open_base_file, open_task, with_weights
 
@@ -145,7 +147,7 @@ def merge(recipe: Recipe | Mapping[str, Any] | str | Path, out: str | Path) -> M
             backdoored_inputs=marked,
         )
         title = f"{job.info.name} of {len(job.names)} contributions"
-        card = model_card(record, title=title, base_model=recipe.base_model, contributions=job.names)
+        card = model_card(record, title=title, base_model=recipe.base, contributions=job.names)
         write_checkpoint(
             out,
             tensors,
@@ -177,38 +179,43 @@ def open_job(recipe: Recipe, stack: ExitStack) -> MergeJob:
             method needs.
         CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
     """
-    info, settings = checked_method(recipe)
-    base = stack.enter_context(open_base_file(recipe.base_model))
-    contributions = [stack.enter_context(open_checkpoint(entry.model)) for entry in recipe.models]
+    info, entries = checked_method(recipe)
+    base = stack.enter_context(open_base_file(recipe.base))
+    contributions = [stack.enter_context(open_checkpoint(entry.model)) for entry in entries.values()]
     scope = resolve_scope(recipe.scope, base)
     check_compatible(base, contributions, scope)
-    names = distinct_names([entry.model for entry in recipe.models])
+    if recipe.slices is not None:
+        check_slices(recipe.slices, scope)
+    per_model = {key: entry.parameters for key, entry in entries.items()}
+    settings = schedule(info, recipe.parameters, per_model, scope)
+    names = distinct_names([entry.model for entry in entries.values()])
     return MergeJob(info, settings, base, contributions, names, scope, recipe.seed)
 
 
-def checked_method(recipe: Recipe) -> tuple[MethodInfo, Schedule[Any, Any]]:
+def checked_method(recipe: Recipe) -> tuple[MethodInfo, dict[str, ModelEntry]]:
     """Check what a recipe asks for before any file is opened.
 
     Args:
         recipe: What to merge.
 
     Returns:
-        The method, and what the recipe sets for it.
+        The method, and the contributions by their keys in the recipe.
 
     Raises:
         UsageError: There is no such method.
-        RecipeError: A parameter is unknown or out of range, or a contribution lacks the task that the
-            method needs.
+        RecipeError: A parameter is unknown or out of range, a contribution lacks the task that the method
+            needs, or the base is missing.
     """
     info = method(recipe.merge_method)
-    settings = schedule(info, recipe.parameters, [entry.parameters for entry in recipe.models])
+    if info.needs_base and recipe.base_model is None:
+        raise RecipeError(f"recipe: base_model: missing; {info.name} merges what differs from it")
+    entries = recipe.contributions(needs_base=info.needs_base)
+    check_parameters(info, recipe.parameters, {key: entry.parameters for key, entry in entries.items()})
     if info.needs_images:
-        for index, entry in enumerate(recipe.models):
+        for key, entry in entries.items():
             if entry.task is None:
-                raise RecipeError(
-                    f"models[{index}].task: missing; {info.name} learns from images of each task"
-                )
-    return info, settings
+                raise RecipeError(f"{key}.task: missing; {info.name} learns from images of each task")
+    return info, entries
 
 
 def backdoored(job: MergeJob) -> tuple[str, ...]:
@@ -233,8 +240,9 @@ def distinct_names(models: Sequence[str]) -> list[str]:
 def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip | None, list[UnlabelledTask]]:
     if not info.needs_images:
         return None, []
-    clip = open_base(recipe.base_model)
-    specs = dict.fromkeys(entry.task for entry in recipe.models if entry.task is not None)
+    clip = open_base(recipe.base)
+    entries = recipe.contributions(needs_base=info.needs_base).values()
+    specs = dict.fromkeys(entry.task for entry in entries if entry.task is not None)
     return clip, [
         PreparedTask(open_task(spec, recipe.data, recipe.seed), clip).unlabelled() for spec in specs
     ]
