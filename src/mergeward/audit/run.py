@@ -15,7 +15,7 @@ from mergeward.audit.stages import NOT_COVERED, STAGES
 from mergeward.checkpoint import Checkpoint, check_compatible, open_checkpoint, resolve_scope
 from mergeward.errors import CheckpointError, RecipeError
 from mergeward.recipe import Recipe
-from mergeward.workflow.merge import as_recipe, checked_method, distinct_names
+from mergeward.workflow.job import as_recipe, checked_method, distinct_names
 from mergeward.workflow.opened import open_base_file
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +16,9 @@ from mergeward.checkpoint.files import PICKLE_SUFFIXES, contained, read_json_obj
 from mergeward.checkpoint.header import OpenFile, open_safetensors
 from mergeward.checkpoint.hub import local_path
 from mergeward.checkpoint.source import TensorInfo, finite
+from mergeward.compute import in_order
 from mergeward.errors import CheckpointError
+from mergeward.progress import track
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -83,18 +85,19 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: read after it was closed")
         return file
 
+    @property
+    def weights_files(self) -> tuple[Path, ...]:
+        """The files that hold its tensors."""
+        names = {info.file: None for info in self.tensors.values()}
+        return tuple(self._files[name].path for name in names)
+
     def sha256(self) -> dict[str, str]:
         """Return the SHA-256 of each weights file as hexadecimal digits, by file name."""
-        names = {info.file: None for info in self.tensors.values()}
-        return {name: file_sha256(self._files[name].path) for name in names}
+        return {path.name: file_sha256(path) for path in self.weights_files}
 
     def digest(self) -> str:
         """Return one SHA-256 for the whole: that of a single weights file, or of the list of its shards'."""
-        hashes = self.sha256()
-        if len(hashes) == 1:
-            return next(iter(hashes.values()))
-        listing = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
-        return hashlib.sha256(listing.encode()).hexdigest()
+        return _combined(self.sha256())
 
     def close(self) -> None:
         """Let go of the files; reading afterwards is an error."""
@@ -142,6 +145,21 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     else:
         raise _no_weights(found)
     return Checkpoint(found, folder=found, files=files)
+
+
+def digest_all(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """Return the digest of each checkpoint; every file is read once, and several at a time."""
+    files = tuple(dict.fromkeys(path for one in checkpoints for path in one.weights_files))
+    reading = track(files, "hashing inputs", nbytes=lambda path: path.stat().st_size)
+    hashes = dict(zip(files, in_order(file_sha256, reading), strict=True))
+    return [_combined({path.name: hashes[path] for path in one.weights_files}) for one in checkpoints]
+
+
+def _combined(hashes: Mapping[str, str]) -> str:
+    if len(hashes) == 1:
+        return next(iter(hashes.values()))
+    listing = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def _single(path: Path) -> OpenFile:

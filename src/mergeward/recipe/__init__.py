@@ -2,7 +2,7 @@
 
 from mergeward.recipe.checking import describe, validated
 from mergeward.recipe.entries import ModelEntry
-from mergeward.recipe.layered import Place, Rule, alternatives, first_match, is_layered, rules
+from mergeward.recipe.layered import Place, Rule, alternatives, as_given, first_match, is_layered, rules
 from mergeward.recipe.loading import MAX_BYTES, load_recipe
 from mergeward.recipe.schema import Recipe, ScopeName
 
@@ -14,6 +14,7 @@ __all__ = [
     "Rule",
     "ScopeName",
     "alternatives",
+    "as_given",
     "describe",
     "first_match",
     "is_layered",

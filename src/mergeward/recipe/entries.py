@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from mergeward.recipe.layered import LayeredValue, is_list
+from mergeward.recipe.layered import LayeredValue
 
 
 def _text(value: object) -> object:
@@ -44,10 +44,3 @@ class ModelEntry(Part):
     model: Location
     parameters: ParameterValues = Field(default_factory=dict)
     task: str | None = None
-
-
-def entries(value: Any) -> list[dict[str, Any]]:
-    """Return the entries that a layered value stands for: what has none of its own is one for all tensors."""
-    if is_list(value) and value and isinstance(value[0], dict):
-        return list(value)
-    return [{"value": value}]

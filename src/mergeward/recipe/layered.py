@@ -6,7 +6,7 @@ layers; a list of `{filter, value}` entries gives each tensor the value of the f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -120,6 +120,28 @@ def alternatives(value: Any) -> list[Scalar]:
     for rule in rules(value):
         found += rule.value if isinstance(rule.value, tuple) else (rule.value,)
     return found
+
+
+def as_given(keys: Collection[str], *sides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe that may differ from tensor to tensor, as it has them.
+
+    Args:
+        keys: The keys to look for.
+        sides: Values by key: those that go first, and then those for what they leave open.
+    """
+    given = {key: [side[key] for side in sides if key in side] for key in keys}
+    return {
+        key: [entry for value in values for entry in entries(value)] if len(values) > 1 else values[0]
+        for key, values in given.items()
+        if values and is_layered(values[0])
+    }
+
+
+def entries(value: Any) -> list[dict[str, Any]]:
+    """Return the entries that a value stands for; one without entries of its own is one for all tensors."""
+    if is_list(value) and value and isinstance(value[0], dict):
+        return list(value)
+    return [{"value": value}]
 
 
 def _value(value: Any) -> Value:

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from mergeward.errors import RecipeError
 from mergeward.recipe.checking import validated
-from mergeward.recipe.entries import Location, ParameterValues, Part, entries
-from mergeward.recipe.layered import LayerRange
+from mergeward.recipe.entries import Location, ParameterValues, Part
+from mergeward.recipe.layered import LayerRange, entries
 
 REFUSED = {
     "modules": "one recipe merges one model; write a recipe for each module",

@@ -5,9 +5,11 @@ from mergeward.workflow.evaluate import Evaluation, evaluate
 from mergeward.workflow.harden import harden
 from mergeward.workflow.merge import MergeReport, merge
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
+from mergeward.workflow.plan import MergePlan, plan_merge
 
 __all__ = [
     "Evaluation",
+    "MergePlan",
     "MergeReport",
     "PreparedTask",
     "attack",
@@ -17,4 +19,5 @@ __all__ = [
     "merge",
     "open_base",
     "open_task",
+    "plan_merge",
 ]
