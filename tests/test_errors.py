@@ -16,8 +16,8 @@ KINDS = [
 
 def test_exit_codes_are_distinct_and_leave_room_for_those_of_shells() -> None:
     codes = [kind.exit_code for kind in KINDS]
-    assert len(KINDS) == 7
-    assert sorted(codes) == list(range(1, 8))
+    assert len(KINDS) == 8
+    assert sorted(codes) == [*range(1, 8), INTERRUPTED_EXIT_CODE]
     assert INTERRUPTED_EXIT_CODE == 130
 
 
