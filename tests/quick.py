@@ -1,4 +1,7 @@
-"""Budgets in which each merge method runs in a moment on the tiny CLIP; a method without a row fails."""
+"""Budgets in which merge methods run in a moment on the tiny CLIP.
+
+Every adaptive method has a row, and the static ones that the tests of the demonstration show.
+"""
 
 from __future__ import annotations
 

@@ -29,23 +29,29 @@ NAMES = [
 
 @every_method
 def test_defaults_are_valid(info: MethodInfo) -> None:
-    parameters, models = validate_parameters(info, {}, [{}, {}])
+    count = max(2, info.min_contributions)
+    parameters, models = validate_parameters(info, {}, [{}] * count)
     assert parameters == info.parameters()
-    assert models == (info.model_parameters(), info.model_parameters())
+    assert models == (info.model_parameters(),) * count
 
 
 @every_method
 def test_an_unknown_key_is_refused(info: MethodInfo) -> None:
     with pytest.raises(RecipeError, match=r"parameters\.nonsense: unknown key"):
-        validate_parameters(info, {"nonsense": 1}, [{}])
+        validate_parameters(info, {"nonsense": 1}, [{}] * info.min_contributions)
     with pytest.raises(RecipeError, match=r"models\[1\]\.parameters\.nonsense: unknown key"):
-        validate_parameters(info, {}, [{}, {"nonsense": 1}])
+        validate_parameters(info, {}, [{}, {"nonsense": 1}, *[{}] * (info.min_contributions - 2)])
 
 
 @every_method
 def test_too_few_contributions_are_refused(info: MethodInfo) -> None:
     with pytest.raises(RecipeError, match=f"{info.name} needs at least {info.min_contributions}"):
         validate_parameters(info, {}, [{}] * (info.min_contributions - 1))
+
+
+def test_too_many_contributions_are_refused() -> None:
+    with pytest.raises(RecipeError, match="slerp takes at most 2, the recipe has 3"):
+        validate_parameters(method("slerp"), {}, [{}] * 3)
 
 
 def test_a_per_model_key_among_the_parameters_is_every_models_default() -> None:

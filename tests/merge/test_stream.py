@@ -119,7 +119,7 @@ def test_progress_is_reported_to_the_end() -> None:
     listener = Listener()
     with listen(listener):
         start("ties", ["embed.weight"])
-    assert listener.labels == ["ranking magnitudes, coarse", "ranking magnitudes, fine", "merging"]
+    assert listener.labels == ["sampling magnitudes", "ranking magnitudes", "merging"]
     assert set(listener.steps.values()) == {0}
     assert listener.finished == [1, 2, 3]
 

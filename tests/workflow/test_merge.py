@@ -28,7 +28,7 @@ every_method = pytest.mark.parametrize("name", [info.name for info in methods()]
 def recipe(pool: Any, name: str, **changed: Any) -> dict[str, Any]:
     models = [{"model": pool.clean, "task": "warm"}, {"model": pool.other, "task": "cold"}]
     whole = {"merge_method": name, "base_model": pool.base, "models": models, "data": pool.data}
-    return {**whole, "parameters": QUICK[name], **changed}
+    return {**whole, "parameters": QUICK.get(name, {}), **changed}
 
 
 def digest(folder: Path) -> str:
@@ -43,8 +43,8 @@ def record(folder: Path) -> Provenance:
     return found
 
 
-def test_every_method_has_a_row() -> None:
-    assert list(QUICK) == [info.name for info in methods()]
+def test_every_adaptive_method_has_a_row() -> None:
+    assert {info.name for info in methods() if info.kind == "adaptive"} <= set(QUICK)
 
 
 @every_method
@@ -60,7 +60,7 @@ def test_the_merged_model_is_a_clip_between_its_contributions(pool: Any, name: s
     assert (found.kind, found.method, found.backdoor) == ("merge", name, False)
     assert found.inputs == {"base": digest(pool.base), "warm": digest(pool.clean), "cold": digest(pool.other)}
     assert report.inputs == found.inputs
-    assert found.parameters.items() >= QUICK[name].items()
+    assert found.parameters.items() >= QUICK.get(name, {}).items()
 
 
 @every_method
@@ -90,7 +90,7 @@ def test_a_contribution_called_base_is_not_taken_for_the_base(pool: Any, tmp_pat
 
 
 def test_a_method_that_is_not_here_is_refused_with_those_that_are(pool: Any, tmp_path: Path) -> None:
-    for given, answer in {"linar": "known: .*average", "tie": "did you mean 'ties'"}.items():
+    for given, answer in {"qqq": "known: .*average", "tie": "did you mean 'ties'"}.items():
         with pytest.raises(UsageError, match=f"unknown merge method {given!r}; {answer}"):
             mw.merge({**recipe(pool, "ties"), "merge_method": given}, tmp_path / "out")
 
@@ -150,7 +150,7 @@ class Interrupter:
     [
         ("average", "hashing inputs", []),
         ("average", "merging", [".out.interrupted"]),
-        ("ties", "ranking magnitudes, coarse", [".out.interrupted"]),
+        ("ties", "ranking magnitudes", [".out.interrupted"]),
         ("adamerging", "adamerging", []),
     ],
 )
@@ -214,9 +214,9 @@ def test_an_output_that_exists_is_refused_before_any_work(pool: Any, tmp_path: P
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")
     listener = Interrupter("", [])
-    for name in QUICK:
+    for info in methods():
         with listen(listener), pytest.raises(OutputError, match="exists and is not empty"):
-            mw.merge(recipe(pool, name), tmp_path / "out")
+            mw.merge(recipe(pool, info.name), tmp_path / "out")
     assert listener.heard == []
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
 

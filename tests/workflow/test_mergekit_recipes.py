@@ -208,6 +208,55 @@ base_model: base
 merge_method: model_stock
 dtype: bfloat16
 """
+NUSLERP = """
+models:
+  - model: warm
+    parameters:
+      weight: 0.5
+  - model: cold
+    parameters:
+      weight: [0.2, 0.8]
+base_model: base
+merge_method: nuslerp
+parameters:
+  nuslerp_flatten: true
+dtype: bfloat16
+"""
+MULTISLERP = NUSLERP.replace("nuslerp_flatten: true", "normalize_weights: true").replace(
+    "nuslerp", "multislerp"
+)
+KARCHER = """
+models:
+  - model: warm
+  - model: cold
+merge_method: karcher
+parameters:
+  max_iter: 10
+  tol: 1e-5
+dtype: bfloat16
+tokenizer_source: base
+"""
+TIES_GRADIENT = """
+models:
+  - model: warm
+    parameters:
+      density: [1, 0.7, 0.1] # density gradient
+      weight: 1.0
+  - model: cold
+    parameters:
+      density: 0.33
+      weight:
+        - filter: mlp
+          value: 0.5
+        - value: 0
+merge_method: ties
+base_model: base
+parameters:
+  semantics: mergekit
+  normalize: true
+  int8_mask: true
+dtype: float16
+"""
 PUBLISHED = {
     "linear": LINEAR,
     "linear, gradient": LINEAR_GRADIENT,
@@ -223,6 +272,10 @@ PUBLISHED = {
     "della_linear": DELLA_LINEAR,
     "slerp": SLERP,
     "model_stock": MODEL_STOCK,
+    "nuslerp": NUSLERP,
+    "multislerp": MULTISLERP,
+    "karcher": KARCHER,
+    "ties, gradient": TIES_GRADIENT,
 }
 
 

@@ -18,7 +18,7 @@ from quick import QUICK
 def recipe(pool: Any, name: str, **changed: Any) -> dict[str, Any]:
     models = [{"model": pool.clean, "task": "warm"}, {"model": pool.other, "task": "cold"}]
     whole = {"merge_method": name, "base_model": pool.base, "models": models, "data": pool.data}
-    return {**whole, "parameters": QUICK[name], **changed}
+    return {**whole, "parameters": QUICK.get(name, {}), **changed}
 
 
 @pytest.mark.parametrize("info", methods(), ids=lambda info: info.name)
@@ -28,9 +28,11 @@ def test_no_tensor_is_read(pool: Any, info: Any, tmp_path: Path, monkeypatch: py
 
     for reading in ("view", "digest", "sha256"):
         monkeypatch.setattr(Checkpoint, reading, refuse)
-    plan = plan_merge(recipe(pool, info.name), tmp_path / "out")
+    paths = [pool.clean, pool.other, pool.backdoored][: max(2, info.min_contributions)]
+    models = [{"model": path, "task": "warm"} for path in paths]
+    plan = plan_merge(recipe(pool, info.name, models=models), tmp_path / "out")
     assert (plan.method, plan.summary) == (info.name, info.summary)
-    assert plan.settings["models"].keys() == plan.contributions.keys() == {"warm", "cold"}
+    assert plan.settings["models"].keys() == plan.contributions.keys() == {path.name for path in paths}
     assert plan.memory_bytes > 0
     assert list(tmp_path.iterdir()) == []
 

@@ -19,6 +19,7 @@ OTHER_WORK: Mapping[str, str] = {
 IMPLIED: Mapping[str, Mapping[str, bool]] = {
     "average": {"normalize": True},
     "task_arithmetic": {"normalize": False},
+    "nuslerp": {"nuslerp_flatten": True, "nuslerp_row_wise": False},
 }
 """By method, the keys of mergekit's whose only value here is this."""
 

@@ -60,6 +60,7 @@ class MethodInfo:
         needs_images: Whether it learns from unlabelled images.
         needs_base: Whether its arithmetic uses the base's weights.
         min_contributions: The fewest contributions it is defined for.
+        max_contributions: The most; None is any number.
     """
 
     name: str
@@ -72,3 +73,4 @@ class MethodInfo:
     needs_images: bool = False
     needs_base: bool = True
     min_contributions: int = 1
+    max_contributions: int | None = None

@@ -8,7 +8,26 @@ from mergeward.errors import UsageError, unknown_name
 from mergeward.merge.adaptive import adamerging, dam
 from mergeward.merge.mergekit import ALIASES, OTHER_WORK
 from mergeward.merge.method import MethodInfo
-from mergeward.merge.static import average, task_arithmetic, ties
+from mergeward.merge.static import (
+    average,
+    breadcrumbs,
+    consensus,
+    dare,
+    della,
+    emr,
+    isotropic,
+    knots,
+    magmax,
+    model_stock,
+    order,
+    pcb,
+    robust,
+    spherical,
+    task_arithmetic,
+    ties,
+    tsv,
+    wudi,
+)
 
 METHODS: Mapping[str, MethodInfo] = {
     info.name: info
@@ -16,6 +35,30 @@ METHODS: Mapping[str, MethodInfo] = {
         average.INFO,
         task_arithmetic.INFO,
         ties.INFO,
+        dare.LINEAR,
+        dare.TIES,
+        breadcrumbs.LINEAR,
+        breadcrumbs.TIES,
+        della.TIES,
+        della.LINEAR,
+        magmax.INFO,
+        consensus.INFO,
+        model_stock.INFO,
+        spherical.SLERP,
+        spherical.NUSLERP,
+        spherical.MULTISLERP,
+        spherical.KARCHER,
+        tsv.INFO,
+        isotropic.COMMON,
+        isotropic.SUBSPACES,
+        wudi.INFO,
+        emr.INFO,
+        pcb.INFO,
+        knots.INFO,
+        order.MEDIAN,
+        order.TRIMMED_MEAN,
+        robust.GEOMETRIC_MEDIAN,
+        robust.MULTI_KRUM,
         adamerging.INFO,
         dam.INFO,
     )

@@ -29,11 +29,15 @@ def check_parameters(info: MethodInfo, parameters: Values, per_model: Keyed) -> 
 
     Raises:
         RecipeError: A key is unknown or a value has the wrong form, type or range, or there are fewer
-            contributions than the method is defined for; every such key is named.
+            or more contributions than the method is defined for; every such key is named.
     """
     if len(per_model) < info.min_contributions:
         raise RecipeError(
             f"models: {info.name} needs at least {info.min_contributions}, the recipe has {len(per_model)}"
+        )
+    if info.max_contributions is not None and len(per_model) > info.max_contributions:
+        raise RecipeError(
+            f"models: {info.name} takes at most {info.max_contributions}, the recipe has {len(per_model)}"
         )
     own, shared = _split(info, without_idle(info, parameters)[0])
     _check(info.parameters, own, "parameters", known=_keys(info.model_parameters))

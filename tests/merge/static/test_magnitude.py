@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mergeward.checkpoint import InMemory
 from mergeward.merge import StaticProblem
+from mergeward.merge.static import magnitude
 from mergeward.merge.static import problem as parts
 from mergeward.merge.static.magnitude import kth_magnitudes
 
@@ -19,7 +20,7 @@ def selected(values: torch.Tensor, rank: int, tensors: int = 1) -> float:
     tuned = {str(index): part for index, part in enumerate(values.tensor_split(tensors))}
     base = {name: torch.zeros_like(part) for name, part in tuned.items()}
     problem = StaticProblem(InMemory(base), [InMemory(tuned)], list(base), ["tuned"])
-    return kth_magnitudes(problem, {0: rank})[0]
+    return kth_magnitudes(problem, {0: rank})[0].value
 
 
 @settings(max_examples=50)
@@ -50,3 +51,17 @@ def test_values_are_left_as_they_are() -> None:
     values = torch.tensor([-1.0, 2.0])
     selected(values, 1)
     assert values.tolist() == [-1.0, 2.0]
+
+
+@pytest.mark.parametrize("rank", [1, 2_000, 40_000, 99_999, 100_000])
+def test_a_sample_that_misleads_costs_passes_and_nothing_else(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(magnitude, "SAMPLE", range(500, 600))
+    monkeypatch.setattr(magnitude, "BINS", 1 << 8)
+    generator = torch.Generator().manual_seed(0)
+    # The head of the block, which is what is sampled, is unlike the rest.
+    values = torch.cat(
+        [1e-3 * torch.randn(500, generator=generator), torch.randn(99_500, generator=generator)]
+    )
+    assert selected(values, rank) == float(values.abs().kthvalue(rank).values)

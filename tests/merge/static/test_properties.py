@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mergeward.merge import method
 from static_merges import merge_states
 
 SIZE = 12
@@ -102,3 +103,52 @@ def test_ties_keeps_the_largest_and_all_that_equal_the_smallest_kept(tau: list[i
     magnitudes = sorted((abs(value) for value in tau), reverse=True)
     smallest = 0 if density == 1.0 else magnitudes[int(SIZE * density)]
     assert kept.tolist() == [float(value) if abs(value) >= smallest else 0.0 for value in tau]
+
+
+ONE_BY_ONE = {
+    "dare_linear": {},
+    "dare_ties": {},
+    "della": {"normalize": False},
+    "della_linear": {},
+    "breadcrumbs": {"gamma": 0.1},
+    "breadcrumbs_ties": {"gamma": 0.1},
+    "magmax": {},
+    "consensus": {"agreement": 1},
+    "median": {},
+    "trimmed_mean": {},
+}
+one_by_one = pytest.mark.parametrize("name", ONE_BY_ONE)
+
+
+def named(name: str, taus: Mapping[str, Sequence[float]]) -> Tensor:
+    base = {"w": torch.zeros(SIZE)}
+    models = [{"w": torch.tensor(tau, dtype=torch.float32)} for tau in taus.values()]
+    density = {"density": 0.5} if "density" in method(name).model_parameters.model_fields else {}
+    return merge_states(name, base, models, {**density, **ONE_BY_ONE[name]}, names=list(taus))["w"]
+
+
+@one_by_one
+@some_examples
+@given(taus=st.lists(vectors, min_size=2, max_size=4), data=st.data())
+def test_contributions_may_come_in_any_order(name: str, taus: list[list[int]], data: st.DataObject) -> None:
+    given_order = {str(index): tau for index, tau in enumerate(taus)}
+    shuffled = dict(data.draw(st.permutations(list(given_order.items()))))
+    torch.testing.assert_close(named(name, given_order), named(name, shuffled), rtol=1e-6, atol=1e-5)
+
+
+@one_by_one
+@some_examples
+@given(taus=st.lists(vectors, min_size=2, max_size=4), power=st.integers(-6, 6))
+def test_twice_the_task_vectors_give_twice_the_result(name: str, taus: list[list[int]], power: int) -> None:
+    factor = 2.0**power
+    plain = named(name, {str(index): tau for index, tau in enumerate(taus)})
+    scaled = named(name, {str(index): [factor * x for x in tau] for index, tau in enumerate(taus)})
+    assert torch.equal(plain * factor, scaled)
+
+
+@pytest.mark.parametrize("name", [name for name in ONE_BY_ONE if name not in {"median", "trimmed_mean"}])
+@some_examples
+@given(taus=st.lists(vectors, min_size=2, max_size=3))
+def test_another_task_vector_of_zeros_adds_nothing(name: str, taus: list[list[int]]) -> None:
+    plain = {str(index): tau for index, tau in enumerate(taus)}
+    assert torch.equal(named(name, plain), named(name, {**plain, "zeros": [0] * SIZE}))

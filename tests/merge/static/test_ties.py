@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mergeward.errors import RecipeError
+from mergeward.merge.static import problem as parts
 from static_merges import merge_states
 
 
@@ -101,3 +102,46 @@ def test_density_may_differ_between_models() -> None:
     per_model = [{"density": 1.0}, {"density": 0.2}]
     taus = [[1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0]]
     assert one(taus, per_model=per_model, weight=1.0) == [1.0, 2.0, 3.0, 8.0, 10.0]
+
+
+@pytest.mark.parametrize("semantics", ["mergekit", "peft"])
+def test_other_semantics_trim_each_tensor_to_an_exact_number(semantics: str) -> None:
+    base = {"large": torch.zeros(5), "small": torch.zeros(5)}
+    tau = {"large": torch.tensor([10.0, 10, 10, 1, 10]), "small": torch.tensor([1.0, -5, 2, 3, 4])}
+    result = ties(base, [tau], density=0.4, weight=1.0, semantics=semantics)
+    assert result["large"].tolist() == [10.0, 10.0, 0.0, 0.0, 0.0]
+    assert result["small"].tolist() == [0.0, -5.0, 0.0, 0.0, 4.0]
+
+
+@pytest.mark.parametrize("semantics", ["mergekit", "peft"])
+def test_other_semantics_elect_plus_one_for_a_zero_sum(semantics: str) -> None:
+    merged = one([[2.0, -7.0], [-2.0, -7.0]], density=1.0, weight=1.0, semantics=semantics)
+    assert merged == [2.0, -7.0]
+
+
+def test_peft_elects_without_weights_and_divides_by_the_count() -> None:
+    per_model = [{"weight": 1.0}, {"weight": 4.0}, {"weight": 2.0}]
+    taus = [[3.0], [-1.0], [2.0]]
+    assert one(taus, per_model=per_model, density=1.0, semantics="peft") == [(3 + 4) / 2]
+    assert one(taus, per_model=per_model, density=1.0, semantics="mergekit") == pytest.approx([7 / 3])
+
+
+def test_the_maximum_is_taken_among_what_agrees() -> None:
+    taus = [[4.0, -3.0], [2.0, -5.0], [-1.0, 1.0]]
+    assert one(taus, density=1.0, weight=0.5, aggregation="max") == [2.0, -2.5]
+
+
+def test_normalize_and_aggregation_may_not_contradict_each_other() -> None:
+    assert one([[4.0], [2.0]], density=1.0, aggregation="mean", normalize=True) == [3.0]
+    with pytest.raises(RecipeError, match="true contradicts aggregation: sum"):
+        one([[1.0]], aggregation="sum", normalize=True)
+
+
+def test_a_threshold_that_equal_values_share_is_cut_at_one_place_across_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "BLOCK", 7)
+    tau = torch.tensor([1.0, 2.0, 3.0]).repeat(20)
+    kept = ties({"w": torch.zeros(60)}, [{"w": tau}], density=0.5, weight=1.0, semantics="mergekit")["w"]
+    assert torch.count_nonzero(kept == 3.0) == 20
+    assert torch.nonzero(kept == 2.0).flatten().tolist() == [3 * index + 1 for index in range(10)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,6 +86,21 @@ class Part:
         """Yield the task vector of each contribution in turn, each as `task_vector` gives it."""
         return (self.task_vector(index, base) for index in range(len(self._views) - 1))
 
+    def head(self, count: int) -> Part:
+        """Return the first `count` of a run's values as a part of their own."""
+        return self._run(0, count)
+
+    def rows(self) -> Iterator[Part]:
+        """Yield a whole tensor as runs of rows, each of shape `[rows, width]`.
+
+        A row holds the values along the last dimension; a tensor without dimensions is one row. A run has as
+        many rows as fit in a block, at least one.
+        """
+        width = max(self.shape[-1] if self.shape else 1, 1)
+        step = max(BLOCK // width, 1) * width
+        for start in range(0, math.prod(self.shape), step):
+            yield self._run(start, start + step, width)
+
     def generator(self, purpose: str, index: int) -> np.random.Generator:
         """Return the random numbers of one purpose, for this part of one contribution.
 
@@ -92,6 +108,12 @@ class Part:
         """
         problem = self._problem
         return numpy_generator(problem.seed, purpose, problem.names[index], self.name, self.start)
+
+    def _run(self, start: int, stop: int, width: int | None = None) -> Part:
+        views = [view.reshape(-1)[start:stop] for view in self._views]
+        if width is not None:
+            views = [view.reshape(-1, width) for view in views]
+        return Part(self.name, self.start + start, tuple(views[0].shape), views, self._problem)
 
     def _fresh(self, view: Tensor, source: TensorSource) -> Tensor:
         values = view.to(self._problem.device, torch.float32, copy=True)

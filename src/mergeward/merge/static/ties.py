@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
+from typing import Literal, TypeAlias
 
-import torch
+import numpy as np
 from pydantic import Field
 from torch import Tensor
 
 from mergeward.errors import RecipeError
 from mergeward.merge.method import MethodInfo, Parameters, Weighted
 from mergeward.merge.settings import Schedule
-from mergeward.merge.static.magnitude import kth_magnitudes
+from mergeward.merge.static.election import Aggregation, Votes, elected, unweighted, weighted
 from mergeward.merge.static.problem import Part, StaticMerge, StaticProblem
+from mergeward.merge.static.trim import Cut, scope_cuts, tensor_cuts
 
 
 class TiesParameters(Parameters):
     """Parameters of `ties`.
 
     Attributes:
+        semantics: Whose TIES it is; see `run`.
+        semantics_version: Version of the semantics, for the record.
         scale: Factor of the merged task vector; `lambda` in a recipe.
-        normalize: Whether to divide each coordinate's sum by the weights of the contributions that agree
-            with its elected sign.
+        aggregation: What comes of the values that agree with the elected sign; by default that of the
+            semantics.
+        normalize: mergekit's key for the same: true is "mean", false is "sum".
+        int8_mask: Has no effect.
     """
 
-    scale: float = Field(default=1.0, alias="lambda", description="factor of the merged task vector")
-    normalize: bool = Field(
-        default=False,
-        description="divide by the weights of the contributions that agree (the paper's disjoint mean); "
-        "false adds them up, as in its authors' vision experiments",
+    semantics: Literal["reference", "mergekit", "peft"] = Field(
+        default="reference",
+        description="reference trims over the whole scope, as the authors do; mergekit and peft each tensor",
     )
+    semantics_version: Literal[1] = Field(default=1, description="version of the semantics")
+    scale: float = Field(default=1.0, alias="lambda", description="factor of the merged task vector")
+    aggregation: Aggregation | None = Field(
+        default=None,
+        description="sum, mean or max of the values that agree (the paper's disjoint merge); by default sum "
+        "for reference, as in its authors' vision experiments, and mean for mergekit and peft",
+    )
+    normalize: bool | None = Field(
+        default=None, description="mergekit's key for the aggregation: true is mean, false is sum"
+    )
+    int8_mask: bool = Field(default=False, description="without effect; some mergekit recipes have it")
+
+    @property
+    def how(self) -> Aggregation:
+        """The aggregation that these parameters come to."""
+        if self.aggregation is not None:
+            return self.aggregation
+        mean = self.semantics != "reference" if self.normalize is None else self.normalize
+        return "mean" if mean else "sum"
 
 
 class Trimmed(Weighted):
@@ -50,132 +74,139 @@ class Trimmed(Weighted):
     )
 
 
-@dataclass(frozen=True)
-class _Sides:
-    """What pulls each coordinate up, and what pulls it down.
+Settings: TypeAlias = Schedule[TiesParameters, Trimmed]
 
-    Sums and signs are taken of weight_i * tau_i in units of the largest weight: equal weights then cancel
-    exactly where the task vectors do. float64 keeps those sums free of rounding in all but name.
+
+@dataclass(frozen=True)
+class Ties:
+    """TIES with its cuts known; see `run`.
+
+    Attributes:
+        problem: The base, its contributions and the scope.
+        schedule: The settings of each tensor.
+        cuts: By tensor, where the largest magnitudes of each contribution begin.
     """
 
-    positive: Tensor
-    negative: Tensor
-    positive_weight: Tensor | None
-    negative_weight: Tensor | None
-
-    @property
-    def mass(self) -> Tensor:
-        return self.positive + self.negative
-
-
-class Ties:
-    """TIES over one problem; see `run`."""
-
-    def __init__(self, problem: StaticProblem, schedule: Schedule[TiesParameters, Trimmed]) -> None:
-        self._problem = problem
-        self._schedule = schedule
-        models = schedule.uniform("ties", "density").models
-        self._thresholds = trim_thresholds(problem, [model.density for model in models])
+    problem: StaticProblem
+    schedule: Settings
+    cuts: Mapping[str, Sequence[Cut]]
+    _electing: Lock = field(default_factory=Lock, repr=False)
 
     def merged(self, part: Part) -> Tensor:
         """Return the merged values of one part, float32."""
-        parameters, models = self._schedule[part.name]
+        parameters = self.schedule[part.name].parameters
         base = part.base()
-        sides = self._sides(part, base)
-        up = sides.mass > 0
-        undecided = (sides.mass == 0) & (sides.positive > 0)
-        if bool(undecided.any()) and self._majority > 0:
-            up |= undecided
-        total = torch.where(up, sides.positive, sides.negative)
-        if sides.positive_weight is not None and sides.negative_weight is not None:
-            weight = torch.where(up, sides.positive_weight, sides.negative_weight)
-            total = torch.where(weight == 0, 0.0, total / weight)
-        else:
-            total.mul_(_unit(models))
-        return base.add_(total.mul_(parameters.scale).to(torch.float32))
+        votes = self._votes(part, base)
+        mass = votes.mass()
+        total = votes.aggregated(elected(mass), parameters.how)
+        if parameters.semantics == "reference":
+            # What votes to no sum, and was elected to +1 for now.
+            undecided = (mass.cpu().numpy() == 0) & (total.cpu().numpy() != 0)
+            if undecided.any():
+                with self._electing:
+                    majority = self._majority
+                if majority < 0:
+                    total = votes.aggregated(elected(mass, majority), parameters.how)
+        return base.add_(total.mul_(parameters.scale))
 
     @cached_property
-    def _majority(self) -> int:
+    def _majority(self) -> float:
         """The sign that most coordinates elect, for those whose sum is zero; +1 if there is none.
 
         It costs a pass over all task vectors, so it is looked for only when some coordinate needs it.
         """
 
         def balance(part: Part) -> int:
-            return int(torch.sign(self._sides(part, part.base()).mass).sum(dtype=torch.int64))
+            mass = self._votes(part, part.base()).mass().cpu().numpy()
+            return int(np.count_nonzero(mass > 0)) - int(np.count_nonzero(mass < 0))
 
-        return 1 if sum(self._problem.map(balance, "electing the majority sign")) >= 0 else -1
+        return 1.0 if sum(self.problem.map(balance, "electing the majority sign")) >= 0 else -1.0
 
-    def _sides(self, part: Part, base: Tensor) -> _Sides:
-        parameters, models = self._schedule[part.name]
-        unit = _unit(models)
-        positive, negative = (torch.zeros_like(base, dtype=torch.float64) for _ in range(2))
-        weigh = parameters.normalize
-        positive_weight, negative_weight = (torch.zeros_like(positive) if weigh else None for _ in range(2))
-        for model, tau, threshold in zip(models, part.task_vectors(base), self._thresholds, strict=True):
-            tau.masked_fill_(tau.abs() < threshold, 0.0)
-            values = tau.to(torch.float64).mul_(model.weight / unit)
-            positive += values.clamp(min=0)
-            negative += values.clamp(max=0)
-            if positive_weight is not None and negative_weight is not None:
-                positive_weight += (values > 0).to(torch.float64).mul_(model.weight / unit)
-                negative_weight += (values < 0).to(torch.float64).mul_(model.weight / unit)
-        return _Sides(positive, negative, positive_weight, negative_weight)
+    def _votes(self, part: Part, base: Tensor) -> Votes:
+        parameters, models = self.schedule[part.name]
+        trimmed = [
+            cut.keep(tau, part.start)
+            for cut, tau in zip(self.cuts[part.name], part.task_vectors(base), strict=True)
+        ]
+        cast = unweighted if parameters.semantics == "peft" else weighted
+        return cast(trimmed, [model.weight for model in models])
 
 
-def _unit(models: Sequence[Trimmed]) -> float:
-    return max(abs(model.weight) for model in models) or 1.0
+def trim_reference(problem: StaticProblem, schedule: Settings) -> Mapping[str, Sequence[Cut]]:
+    """Trim each task vector over the whole scope."""
+    models = schedule.uniform("ties", "density").models
+    return dict.fromkeys(problem.scope, scope_cuts(problem, [model.density for model in models]))
 
 
-def trim_thresholds(problem: StaticProblem, densities: Sequence[float]) -> list[float]:
-    """Return for each contribution the magnitude below which its task vector is trimmed.
-
-    It is the k-th smallest magnitude over the whole scope, k = d - int(d * density) for d coordinates, as in
-    the authors' code; coordinates at the threshold are kept. Density 1 trims nothing.
-
-    Args:
-        problem: The base, its contributions and the scope.
-        densities: The share to keep of each contribution, in (0, 1].
-
-    Returns:
-        One threshold for each contribution; 0.0 where nothing is trimmed.
-    """
-    size = sum(problem.base.tensors[name].numel for name in problem.scope)
-    ranks = {index: size - int(size * density) for index, density in enumerate(densities)}
-    found = kth_magnitudes(problem, {index: rank for index, rank in ranks.items() if rank > 0})
-    return [found.get(index, 0.0) for index in ranks]
+def trim_tensors(problem: StaticProblem, schedule: Settings) -> Mapping[str, Sequence[Cut]]:
+    """Trim each tensor of each task vector to int(density * n) of its n values."""
+    return tensor_cuts(
+        problem, lambda name, size: [int(model.density * size) for model in schedule[name].models]
+    )
 
 
-def run(problem: StaticProblem, schedule: Schedule[TiesParameters, Trimmed]) -> StaticMerge:
+TRIMS: Mapping[str, Callable[[StaticProblem, Settings], Mapping[str, Sequence[Cut]]]] = {
+    "reference": trim_reference,
+    "mergekit": trim_tensors,
+    "peft": trim_tensors,
+}
+
+
+def run(problem: StaticProblem, schedule: Settings) -> StaticMerge:
     """Merge by TIES: trim, elect a sign, add up what agrees.
 
-    Each task vector keeps its largest magnitudes, ranked over the whole scope at once. A coordinate's sign is
-    that of the weighted sum of the trimmed values; where that sum is zero it is the sign that most
-    coordinates elect. theta = theta_0 + lambda * (sum of weight_i * tau_i over the contributions whose value
-    has the elected sign), divided by their weights if `normalize`.
+    theta = theta_0 + lambda * a, where a is the sum (or mean, or max) of weight_i * tau_i over the
+    contributions whose trimmed value has the elected sign. The mean divides by the weights of those
+    contributions.
 
-    Source: Yadav et al., "TIES-Merging", section 4.1 (arXiv:2306.01708); rank and zero rule as in
-    the authors' code.
+    The semantics differ in three things:
+
+    - reference: each task vector keeps its largest magnitudes, ranked over the whole scope at once, the
+      (d - int(d * density))-th smallest and all above or equal to it. A coordinate's sign is that of the
+      weighted sum of the trimmed values; where that sum is zero it is the sign that most coordinates elect.
+    - mergekit: each tensor of n values keeps int(n * density). A sum of zero elects +1.
+    - peft: as mergekit, but the sum that elects is unweighted, and the mean divides by the number of
+      contributions that agree.
+
+    A density of 1 trims nothing in any of them.
+
+    Source: Yadav et al., "TIES-Merging", section 4.1 (arXiv:2306.01708); rank and zero rule of the reference
+    as in the authors' code; mergekit 0.1.4; PEFT 0.17.
 
     Args:
         problem: The base, its contributions and the scope.
-        schedule: lambda and `normalize`; weight and density of each contribution.
+        schedule: lambda, semantics and aggregation; weight and density of each contribution.
 
     Returns:
-        The merge. The thresholds are known when it is returned: two passes over all task vectors.
+        The merge. The thresholds are known when it is returned: one pass over all task vectors, or a few.
 
     Raises:
-        RecipeError: `normalize` with a negative weight, or a density that varies by tensor.
+        RecipeError: A mean with a negative weight, `normalize` and `aggregation` that contradict each
+            other, semantics that vary by tensor, or with reference a density that does.
     """
     for name in problem.scope:
-        parameters, models = schedule[name]
-        negative = [model.weight for model in models if model.weight < 0]
-        if parameters.normalize and negative:
-            raise RecipeError(
-                f"parameters.normalize: ties cannot divide by the negative weight {negative[0]:g}; "
-                f"set it to false or the weight to zero or more"
-            )
-    return StaticMerge(Ties(problem, schedule).merged)
+        check(schedule[name].parameters, [model.weight for model in schedule[name].models])
+    semantics = schedule.uniform("ties", "semantics").parameters.semantics
+    return StaticMerge(Ties(problem, schedule, TRIMS[semantics](problem, schedule)).merged)
+
+
+def check(parameters: TiesParameters, weights: Sequence[float]) -> None:
+    """Refuse parameters that contradict each other.
+
+    Raises:
+        RecipeError: They do.
+    """
+    how, given = parameters.how, parameters.normalize
+    if given is not None and given != (how == "mean"):
+        raise RecipeError(
+            f"parameters.normalize: {str(given).lower()} contradicts aggregation: {how}; give one of the two"
+        )
+    negative = [weight for weight in weights if weight < 0]
+    if how == "mean" and parameters.semantics != "peft" and negative:
+        raise RecipeError(
+            f"parameters.normalize: ties cannot divide by the negative weight {negative[0]:g}; "
+            f"set it to false or the weight to zero or more"
+        )
 
 
 INFO = MethodInfo(

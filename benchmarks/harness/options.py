@@ -1,0 +1,50 @@
+"""The options of every benchmark script."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mergeward.cache import cache_root
+
+
+def default_cache() -> Path:
+    """Return the folder for environments and checkpoints, within mergeward's own cache."""
+    return cache_root() / "benchmarks"
+
+
+REPEATS = 5
+"""Runs of each command, where the options do not say; with `--quick` one."""
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that every script in `benchmarks/` takes.
+
+    Args:
+        description: What the script does, for its help.
+    """
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument(
+        "--quick", action="store_true", help="small inputs: tens of megabytes, under two minutes"
+    )
+    made.add_argument(
+        "--repeats", type=positive, help=f"runs of each command, in turn ({REPEATS}; with --quick 1)"
+    )
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the rows and the setting to FILE")
+    made.add_argument(
+        "--cache", type=Path, default=default_cache(), help="environments and checkpoints (%(default)s)"
+    )
+    return made
+
+
+def repeats(given: argparse.Namespace) -> int:
+    """Return how often each command is to run."""
+    return int(given.repeats or (1 if given.quick else REPEATS))
+
+
+def positive(text: str) -> int:
+    """Parse a whole number of at least one."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return number

@@ -1,0 +1,1 @@
+"""The tools that mergeward is compared with: their environments, drivers, and what is compared."""

@@ -1,0 +1,224 @@
+"""The scripts as a user runs them, without peers; and what they are told to do."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from harness import checkpoints, limit, plot, rounds, tools
+from harness.measure import Bounds
+from harness.rows import Row
+from harness.tools import Call, Inputs
+from peers import catalogue, environments, timings
+from peers.comparisons import COMPARISONS
+
+parity = importlib.import_module("parity")
+
+NAMES = set(catalogue.PEERS)
+
+
+@pytest.mark.slow
+def test_the_quick_run_of_ours_alone(repository: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "merge.json"
+    script = repository / "benchmarks" / "merge.py"
+    options = ["--quick", "--peers", "none", "--no-growth", "--only", "average", "--repeats", "1"]
+    done = subprocess.run(
+        [sys.executable, script, *options, "--cache", tmp_path / "cache", "--json", figures],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(repository / "src")},
+    )
+    assert done.returncode == 0, done.stderr
+    found = [Row(**one) for one in json.loads(figures.read_text())["rows"]]
+    assert [one.name for one in found] == [
+        "start-up",
+        "refusal of a mistyped parameter",
+        "average, 2 of quick-vit",
+        "average, 2 of quick-vit, files new to it",
+        "average, 2 of quick-llama",
+    ]
+    assert not [one.note for one in found if one.note]
+    merged = found[2]
+    assert merged.ours_seconds is not None
+    assert merged.limit_seconds is not None
+    assert merged.ours_seconds > merged.limit_seconds > 0
+    assert not list((tmp_path / "cache").glob("scratch-*"))
+    assert "average, 2 of quick-vit" in done.stdout
+
+
+def test_every_comparison_and_timing_names_a_peer_that_there_is() -> None:
+    assert {one.peer for one in COMPARISONS} <= NAMES
+    for timing in timings.timings(3):
+        assert timing.theirs.keys() <= NAMES
+        assert timing.notes.keys() <= timing.theirs.keys()
+    methods = {timing.method for timing in timings.timings(3)}
+    assert methods >= {*timings.QUICK_METHODS, *timings.LANGUAGE_METHODS, *timings.GROWTH_METHODS}
+
+
+def test_no_comparison_is_made_twice() -> None:
+    keys = [(one.name, one.peer) for one in COMPARISONS]
+    assert len(keys) == len(set(keys))
+
+
+def test_every_driver_is_there() -> None:
+    assert all(peer.script.is_file() for peer in catalogue.PEERS.values())
+
+
+def test_peers_are_chosen_by_name() -> None:
+    assert {peer.name for peer in catalogue.chosen("all")} == NAMES
+    assert catalogue.chosen("none") == []
+    assert [peer.name for peer in catalogue.chosen("peft,mergekit")] == ["peft", "mergekit"]
+    with pytest.raises(ValueError, match="no peer 'mergkit'"):
+        catalogue.chosen("mergkit")
+
+
+def test_an_environment_counts_only_with_what_is_wanted_now(tmp_path: Path) -> None:
+    peer = catalogue.PEERS["peft"]
+    with pytest.raises(FileNotFoundError, match="no environment for peft"):
+        environments.interpreter(peer, tmp_path)
+    place = environments.folder(peer, tmp_path)
+    place.mkdir(parents=True)
+    (place / environments.DONE).write_text("\n".join(environments.requirements(peer)))
+    assert environments.interpreter(peer, tmp_path).parent.parent == place
+    assert environments.make(peer, tmp_path) == place
+    (place / environments.DONE).write_text("peft==0.1")
+    with pytest.raises(FileNotFoundError):
+        environments.interpreter(peer, tmp_path)
+
+
+def test_environments_hold_the_repositorys_torch() -> None:
+    assert [pin.partition("==")[0] for pin in environments.pins()] == sorted(environments.SHARED)
+
+
+def test_checkpoints_have_the_stated_sizes() -> None:
+    assert 1.15e9 < timings.FULL.plain.nbytes < 1.25e9
+    assert 3.9e9 < timings.FULL.language.nbytes < 4.1e9
+    assert max(map(_numel, timings.FULL.language.shapes.values())) * 4 < 2.7e8
+
+
+def test_checkpoints_are_made_once_and_the_same(tmp_path: Path) -> None:
+    model = checkpoints.llama("tiny", width=64, layers=1, inner=96, vocabulary=50, shard_bytes=30_000)
+    paths = checkpoints.make(model, 1, tmp_path)
+    assert len(tools.weights_files(paths[0])) > 1
+    base, tuned = map(tools.read, paths)
+    assert {name: tuple(tensor.shape) for name, tensor in base.items()} == model.shapes
+    update = (tuned["lm_head.weight"] - base["lm_head.weight"]).float()
+    assert 0.5 < update.std() / checkpoints.UPDATE_SCALE < 1.5
+    before = (paths[0] / checkpoints.DONE).stat().st_mtime_ns
+    assert checkpoints.make(model, 1, tmp_path) == paths
+    assert (paths[0] / checkpoints.DONE).stat().st_mtime_ns == before
+
+
+def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="GB needed"):
+        checkpoints.room_for(1 << 60, tmp_path)
+
+
+def test_the_limit_reads_everything_and_writes_the_size(tmp_path: Path) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.write_bytes(b"x" * 1000)
+    size = limit.BLOCK + 5
+    assert limit.seconds(str(output), size, [str(source)]) > 0
+    assert output.stat().st_size == size
+    with pytest.raises(FileNotFoundError):
+        limit.seconds(str(output), 1, [str(tmp_path / "none")])
+    assert rounds.least_seconds(Inputs(source, [source]), tmp_path / "job") > 0
+
+
+def test_a_tool_that_fails_is_not_run_again(tmp_path: Path) -> None:
+    def job(code: str) -> tools.Job:
+        return tools.Job([sys.executable, "-c", code], dict(os.environ), tmp_path / "out")
+
+    jobs = {"bad": job("raise SystemExit(1)"), "good": job("pass")}
+    done = rounds.rounds(job("pass"), jobs, 2, Bounds(60, 4000))
+    assert [len(done.ours), len(done.theirs["bad"]), len(done.theirs["good"])] == [2, 1, 2]
+
+
+def test_a_cache_of_its_own_is_emptied_before_every_run(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    code = "import os, pathlib; pathlib.Path(os.environ['MERGEWARD_CACHE']).mkdir()"
+    job = tools.Job([sys.executable, "-c", code], dict(os.environ), tmp_path / "out").forgetful(cache)
+    assert [job.run(Bounds(60, 4000)).failure for _ in range(2)] == [None, None]
+    job.remove()
+    assert not cache.exists()
+
+
+def test_a_peer_gets_none_of_our_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "ours")
+    inputs = Inputs(tmp_path / "base", [tmp_path / "one"])
+    peer = catalogue.PEERS["mergekit"]
+    theirs = tools.theirs(peer, Path("python"), Call("linear"), inputs, tmp_path)
+    assert "PYTHONPATH" not in theirs.env
+    assert tools.ours(Call("average"), inputs, tmp_path).env["PYTHONPATH"] == "ours"
+
+
+def test_a_difference_without_a_reason_is_marked() -> None:
+    differing = parity.ParityRow("ties", None, "mergekit", "1", agreement=0.5)
+    explained = parity.ParityRow("ties", None, "mergekit", "1", agreement=0.5, deviation="Because.")
+    equal = parity.ParityRow("ties", None, "mergekit", "1", agreement=1.0)
+    assert [one.unexplained for one in (differing, explained, equal)] == [True, False, False]
+    assert parity.markdown([differing, explained, equal]).count("**not explained**") == 1
+    nearly = parity.ParityRow("ties", None, "mergekit", "1", agreement=1 - 1e-9)
+    assert "| 99.99 % | **not explained** |" in parity.markdown([nearly])
+
+
+def test_the_chart_holds_every_point_inside_its_panel() -> None:
+    lines = {"average": [(2, 1.0), (8, 4.0)], "ties": [(2, 3.0), (8, 11.0)]}
+    root = ET.fromstring(plot.draw([plot.Panel("a < b", "number", "seconds", lines)] * 2))
+    circles = [element for element in root.iter() if element.tag.endswith("circle")]
+    assert len(circles) == 8
+    for circle in circles:
+        assert plot.LEFT <= float(circle.attrib["cx"]) <= plot.WIDTH - plot.RIGHT
+        assert plot.TOP <= float(circle.attrib["cy"]) <= plot.HEIGHT - plot.BOTTOM
+
+
+@pytest.mark.parametrize(
+    ("value", "top"), [(0.7, 1), (1, 1), (1.1, 2), (2.1, 5), (8, 10), (40, 50), (99, 100), (0.03, 0.05)]
+)
+def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
+    assert plot.ceiling(value) == pytest.approx(top)
+
+
+def test_the_page_shows_what_was_measured(repository: Path) -> None:
+    script = runpy.run_path(str(repository / "docs" / "write_benchmarks.py"))
+    page = script["PAGE"].read_text(encoding="utf-8")
+    assert page == script["updated"](page, script["measured"]()), "run: python docs/write_benchmarks.py"
+
+
+def test_the_page_is_made_from_every_kind_of_figure(repository: Path) -> None:
+    script = runpy.run_path(str(repository / "docs" / "write_benchmarks.py"))
+    point = {"axis": "contributions", "method": "ties", "x": 2, "seconds": 1.5, "peak_mb": 9.0}
+    other = {**point, "axis": "gigabytes", "x": 0.4}
+    row = {"name": "average, 4 of vit-l-14", "ours_seconds": 2.5}
+    merge = {"setting": {"plain_mb": 1215}, "rows": [row], "growth": [point, other]}
+    compared = {"setting": {}, "rows": [{**row, "name": "emr", "peer": "peft", "agreement": 1.0}]}
+    page = script["updated"](script["PAGE"].read_text(encoding="utf-8"), {"merge": merge, "parity": compared})
+    assert "| average, 4 of vit-l-14 | 2.50 |" in page
+    assert "](benchmarks/growth.svg)" in page
+    assert "| 100 % |" in page
+    assert script["updated"](page, {"merge": merge, "parity": compared}) == page
+    drawing = script["growth"](merge)
+    assert "contributions of 1.22 GB" in drawing
+    assert drawing.count("<polyline") == 2
+
+
+def test_a_page_without_the_comments_is_refused(repository: Path) -> None:
+    script = runpy.run_path(str(repository / "docs" / "write_benchmarks.py"))
+    with pytest.raises(ValueError, match="expected <!-- merge"):
+        script["updated"]("no comments", {})
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
