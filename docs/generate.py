@@ -94,6 +94,10 @@ def _method(entry: Mapping[str, Any]) -> list[str]:
     fewest = entry["min_contributions"]
     if fewest > 1:
         needs += f" Takes {fewest} contributions or more."
+    if entry["aliases"]:
+        needs += (
+            f" In mergekit: {', '.join(f'`{alias}`' for alias in entry['aliases'])}; a recipe may say so too."
+        )
     parts = [_sentence(entry["summary"]), _paper(entry), needs]
     if entry["parameters"]:
         parts += ["In `parameters`:", _parameters(entry["parameters"])]

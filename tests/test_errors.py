@@ -9,16 +9,23 @@ import pytest
 from mergeward import errors
 from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, UsageError, suggestion, unknown_name
 
-KINDS = [
+ALL = [
     value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, MergewardError)
 ]
+KINDS = [kind for kind in ALL if kind is MergewardError or MergewardError in kind.__bases__]
 
 
 def test_exit_codes_are_distinct_and_leave_room_for_those_of_shells() -> None:
     codes = [kind.exit_code for kind in KINDS]
-    assert len(KINDS) == 7
-    assert sorted(codes) == list(range(1, 8))
+    assert len(KINDS) == 8
+    assert sorted(codes) == [*range(1, 8), INTERRUPTED_EXIT_CODE]
     assert INTERRUPTED_EXIT_CODE == 130
+
+
+def test_a_special_case_of_a_kind_has_its_exit_code() -> None:
+    special = set(ALL) - set(KINDS)
+    assert special
+    assert all("exit_code" not in vars(case) for case in special)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -15,12 +15,12 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[tuple[object, ...]] = []
 
-    def start(self, label: str, total: int) -> int:
-        self.events.append(("start", label, total))
+    def start(self, label: str, total: int, unit: str) -> int:
+        self.events.append(("start", label, total, unit))
         return len(self.events)
 
-    def advance(self, handle: int, note: str) -> None:
-        self.events.append(("advance", handle, note))
+    def advance(self, handle: int, amount: int, note: str) -> None:
+        self.events.append(("advance", handle, amount, note))
 
     def finish(self, handle: int) -> None:
         self.events.append(("finish", handle))
@@ -33,9 +33,22 @@ def test_steps_are_reported_with_their_notes() -> None:
         for letter in steps:
             steps.note = f"at {letter}"
     assert recorder.events == [
-        ("start", "spell", 2),
-        ("advance", 1, "at a"),
-        ("advance", 1, "at b"),
+        ("start", "spell", 2, "steps"),
+        ("advance", 1, 1, "at a"),
+        ("advance", 1, 1, "at b"),
+        ("finish", 1),
+    ]
+
+
+def test_work_may_be_told_in_bytes() -> None:
+    recorder = Recorder()
+    with listen(recorder):
+        assert list(track(["ab", "", "cde"], "read", nbytes=len)) == ["ab", "", "cde"]
+    assert recorder.events == [
+        ("start", "read", 5, "bytes"),
+        ("advance", 1, 2, ""),
+        ("advance", 1, 0, ""),
+        ("advance", 1, 3, ""),
         ("finish", 1),
     ]
 
@@ -59,7 +72,7 @@ def test_work_that_fails_is_finished() -> None:
 
     with listen(recorder), pytest.raises(KeyError):
         work()
-    assert recorder.events == [("start", "fail", 3), ("advance", 1, ""), ("finish", 1)]
+    assert recorder.events == [("start", "fail", 3, "steps"), ("advance", 1, 1, ""), ("finish", 1)]
 
 
 def test_a_listener_is_let_go_when_its_block_fails() -> None:
@@ -76,8 +89,8 @@ def test_the_innermost_listener_hears() -> None:
         with listen(inner):
             list(track(range(1), "in"))
         list(track(range(1), "out"))
-    assert outer.events[0] == ("start", "out", 1)
-    assert inner.events[0] == ("start", "in", 1)
+    assert outer.events[0] == ("start", "out", 1, "steps")
+    assert inner.events[0] == ("start", "in", 1, "steps")
     assert len(outer.events) == len(inner.events) == 3
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from mergeward.attack import attacks as all_attacks
 from mergeward.defense import defenses as all_defenses
+from mergeward.merge.mergekit import ALIASES
 from mergeward.merge.registry import methods as all_methods
 from mergeward.tasks import task_names
 from mergeward.tasks.embedded import EMBEDDED
@@ -19,6 +20,7 @@ def methods() -> list[dict[str, Any]]:
     return [
         {
             "name": info.name,
+            "aliases": [alias for alias, name in ALIASES.items() if name == info.name],
             "kind": info.kind,
             "summary": info.summary,
             "paper": info.paper,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
 
-from mergeward.errors import UsageError
+from mergeward.errors import UnsupportedError, UsageError
 
 DEFAULT_THREADS = 2
 
@@ -19,8 +21,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+_chosen: ContextVar[int | None] = ContextVar("mergeward_threads", default=None)
+
+
 def thread_count() -> int:
-    """Return the number of threads that numeric work uses: `MERGEWARD_THREADS`, or two.
+    """Return how many threads numeric work uses: as `use_threads` says, `MERGEWARD_THREADS`, or two.
 
     Summation order inside matrix products depends on the number of threads, and with it the last bits of
     everything trained. The number is therefore a setting with a fixed default and not a property of the
@@ -29,10 +34,50 @@ def thread_count() -> int:
     Raises:
         UsageError: `MERGEWARD_THREADS` is not a positive whole number.
     """
+    if (chosen := _chosen.get()) is not None:
+        return chosen
     text = os.environ.get("MERGEWARD_THREADS", str(DEFAULT_THREADS))
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"MERGEWARD_THREADS={text!r}: expected a positive whole number")
     return int(text)
+
+
+@contextmanager
+def use_threads(threads: int | None) -> Iterator[None]:
+    """Let numeric work inside the block use a number of threads.
+
+    Args:
+        threads: How many, at least one; None leaves the number as it is.
+
+    Raises:
+        UsageError: It is below one.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads: expected a positive whole number, found {threads}")
+    token = _chosen.set(_chosen.get() if threads is None else threads)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device to compute on.
+
+    Args:
+        name: "cpu", "cuda", or "cuda:N" for the N-th CUDA device.
+
+    Raises:
+        UsageError: It is none of these.
+        UnsupportedError: There is no such device here.
+    """
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
+        raise UsageError(f"unknown device {name!r}; expected cpu, cuda or cuda:N")
+    device = torch.device(name)
+    found = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= found:
+        raise UnsupportedError(f"device {name!r}: torch finds {found} CUDA devices")
+    return device
 
 
 @contextmanager

@@ -64,6 +64,12 @@ INTERRUPTED_EXIT_CODE = 130
 """What the command line exits with after Ctrl-C, as shells do for SIGINT."""
 
 
+class InterruptionError(MergewardError):
+    """The user stopped work that can go on from where it was."""
+
+    exit_code = INTERRUPTED_EXIT_CODE
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that is not among the known ones.
 

@@ -6,22 +6,23 @@ which the command line does when it talks to a terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 Item = TypeVar("Item")
+Unit = Literal["steps", "bytes"]
 
 
 class Listener(Protocol):
     """Receives the start, the steps and the end of each piece of long work."""
 
-    def start(self, label: str, total: int) -> int:
-        """Begin a piece of work of `total` steps; return a handle for it."""
+    def start(self, label: str, total: int, unit: Unit) -> int:
+        """Begin a piece of work of `total` steps or bytes; return a handle for it."""
 
-    def advance(self, handle: int, note: str) -> None:
-        """One more step is done; `note` holds figures worth showing ("loss 0.41"), or nothing."""
+    def advance(self, handle: int, amount: int, note: str) -> None:
+        """So much more is done; `note` holds figures worth showing ("loss 0.41"), or nothing."""
 
     def finish(self, handle: int) -> None:
         """The work is over, whether complete or not."""
@@ -46,6 +47,7 @@ class track(Iterable[Item]):  # noqa: N801 - reads as a verb where it is used, l
     Args:
         items: What to iterate over; its length is the number of steps.
         label: What the work is, in a few words.
+        nbytes: How many bytes an item stands for, where that tells more of the work than their number.
 
     Example:
         >>> steps = track(range(3), "counting")
@@ -53,9 +55,12 @@ class track(Iterable[Item]):  # noqa: N801 - reads as a verb where it is used, l
         [0, 1, 2]
     """
 
-    def __init__(self, items: Sequence[Item], label: str) -> None:
+    def __init__(
+        self, items: Sequence[Item], label: str, *, nbytes: Callable[[Item], int] | None = None
+    ) -> None:
         self._items = items
         self._label = label
+        self._nbytes = nbytes
         self.note = ""
 
     def __iter__(self) -> Iterator[Item]:
@@ -63,10 +68,11 @@ class track(Iterable[Item]):  # noqa: N801 - reads as a verb where it is used, l
         if listener is None:
             yield from self._items
             return
-        handle = listener.start(self._label, len(self._items))
+        sizes = [1 if self._nbytes is None else self._nbytes(item) for item in self._items]
+        handle = listener.start(self._label, sum(sizes), "steps" if self._nbytes is None else "bytes")
         try:
-            for item in self._items:
+            for item, size in zip(self._items, sizes, strict=True):
                 yield item
-                listener.advance(handle, self.note)
+                listener.advance(handle, size, self.note)
         finally:
             listener.finish(handle)

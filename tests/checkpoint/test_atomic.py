@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mergeward.checkpoint import atomic_directory
+from mergeward.checkpoint import atomic_directory, interrupted
+from mergeward.checkpoint.atomic import FINGERPRINT, resumable_directory
 from mergeward.errors import OutputError
 
 
@@ -104,3 +105,73 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
 def test_errors_about_other_files_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_directory(tmp_path / "out"):
         (tmp_path / "input").read_text()
+
+
+def make(out: Path, fingerprint: str, *, resume: bool, error: type[BaseException] | None = None) -> list[str]:
+    """Make a folder that can be gone on with; return what an earlier run left."""
+    with resumable_directory(out, fingerprint, resume=resume) as scratch:
+        left = sorted(path.name for path in scratch.iterdir() if path.name != FINGERPRINT)
+        (scratch / f"file{len(left)}").write_text("content")
+        if error is not None:
+            raise error
+    return left
+
+
+def test_an_interruption_leaves_what_another_run_goes_on_with(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        make(out, "same", resume=False, error=KeyboardInterrupt)
+    assert interrupted(out)
+    assert [path.name for path in tmp_path.iterdir()] == [".out.interrupted"]
+    assert make(out, "same", resume=True) == ["file0"]
+    assert sorted(path.name for path in out.iterdir()) == ["file0", "file1"]
+    assert not interrupted(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_without_resuming_a_run_begins_anew(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "out", "first", resume=False, error=KeyboardInterrupt)
+    assert make(tmp_path / "out", "second", resume=False) == []
+
+
+def test_there_may_be_nothing_to_go_on_with(tmp_path: Path) -> None:
+    assert make(tmp_path / "out", "same", resume=True) == []
+
+
+def test_only_the_same_run_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "out", "first", resume=False, error=KeyboardInterrupt)
+    with pytest.raises(OutputError, match=r"out: \.out\.interrupted is left of a run with other inputs"):
+        make(tmp_path / "out", "second", resume=True)
+    assert make(tmp_path / "out", "first", resume=True) == ["file0"]
+
+
+def test_a_run_stopped_before_it_was_named_left_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".out.interrupted").mkdir()
+    (tmp_path / ".out.interrupted" / "file").write_text("unknown")
+    assert make(tmp_path / "out", "same", resume=True) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["file0"]
+
+
+def test_an_error_leaves_nothing_to_go_on_with(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        make(tmp_path / "out", "same", resume=False, error=ZeroDivisionError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_made_by_one_run_at_a_time(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with resumable_directory(out, "same", resume=False) as scratch:
+        (scratch / "file").write_text("first")
+        for resume in (False, True):
+            with pytest.raises(OutputError, match="out: another process is writing it"):
+                make(out, "same", resume=resume)
+    assert [path.name for path in out.iterdir()] == ["file"]
+
+
+def test_what_was_made_is_kept(tmp_path: Path) -> None:
+    make(tmp_path / "out", "same", resume=False)
+    for resume in (False, True):
+        with pytest.raises(OutputError, match="out: exists and is not empty"):
+            make(tmp_path / "out", "same", resume=resume)

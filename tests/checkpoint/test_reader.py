@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 
-from mergeward.checkpoint import InMemory, open_checkpoint
+from mergeward.checkpoint import InMemory, digest_all, digests, open_checkpoint
 from mergeward.errors import CheckpointError
 from toy_models import base_state, save_folder
 
@@ -139,3 +140,20 @@ def test_only_a_checked_read_refuses_what_is_not_finite(dtype: torch.dtype, tmp_
 def test_values_whose_sum_overflows_are_finite(dtype: torch.dtype) -> None:
     largest = torch.full((5,), torch.finfo(dtype).max, dtype=dtype)
     assert torch.equal(InMemory({"w": largest}).read("w"), largest)
+
+
+def test_several_models_are_hashed_together_and_each_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [
+        save_folder(tmp_path / str(seed), base_state(seed=seed), shards=shards)
+        for seed, shards in enumerate((1, 3, 2))
+    ]
+    read: list[Path] = []
+    file_sha256 = digests.file_sha256
+    monkeypatch.setattr(digests, "file_sha256", lambda path: (read.append(path), file_sha256(path))[1])
+    with ExitStack() as stack:
+        models = [stack.enter_context(open_checkpoint(folder)) for folder in (*folders, folders[0])]
+        found = digest_all(models)
+        assert len(read) == len(set(read)) == 6
+        assert found == [model.digest() for model in models]

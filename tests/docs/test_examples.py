@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from mergeward.cli.app import app
 from mergeward.recipe import load_recipe
-from mergeward.workflow.merge import checked_method
+from mergeward.workflow.job import checked_method
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]

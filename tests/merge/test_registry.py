@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
-from mergeward.errors import RecipeError, UsageError
-from mergeward.merge import METHODS, MethodInfo, method, methods, validate_parameters
+from mergeward.errors import UsageError
+from mergeward.merge import METHODS, MethodInfo, method, methods
+from mergeward.merge.mergekit import ALIASES, IMPLIED
 
 every_method = pytest.mark.parametrize("info", methods(), ids=lambda info: info.name)
 
@@ -20,6 +20,17 @@ def test_methods_are_found_by_name() -> None:
 def test_an_unknown_method_is_refused_with_the_closest() -> None:
     with pytest.raises(UsageError, match="unknown merge method 'tie'; did you mean 'ties'"):
         method("tie")
+
+
+def test_mergekits_names_are_known() -> None:
+    assert method("linear") is method("average")
+    assert ALIASES.keys().isdisjoint(METHODS)
+    assert METHODS.keys() >= {*ALIASES.values(), *IMPLIED}
+
+
+def test_what_is_no_merge_is_refused_with_the_reason() -> None:
+    with pytest.raises(UsageError, match="'passthrough' is not supported: it stacks layers"):
+        method("passthrough")
 
 
 @every_method
@@ -38,66 +49,3 @@ def test_parameters_are_frozen_described_and_have_defaults(info: MethodInfo) -> 
         for name, field in model.model_fields.items():
             assert field.description, name
             assert not field.is_required(), name
-
-
-@every_method
-def test_defaults_are_valid(info: MethodInfo) -> None:
-    count = max(2, info.min_contributions)
-    parameters, models = validate_parameters(info, {}, [{}] * count)
-    assert parameters == info.parameters()
-    assert models == (info.model_parameters(),) * count
-
-
-@every_method
-def test_an_unknown_key_is_refused(info: MethodInfo) -> None:
-    with pytest.raises(RecipeError, match=r"parameters\.nonsense: unknown key"):
-        validate_parameters(info, {"nonsense": 1}, [{}] * info.min_contributions)
-    with pytest.raises(RecipeError, match=r"models\[1\]\.parameters\.nonsense: unknown key"):
-        validate_parameters(info, {}, [{}, {"nonsense": 1}, *[{}] * (info.min_contributions - 2)])
-
-
-@every_method
-def test_too_few_contributions_are_refused(info: MethodInfo) -> None:
-    with pytest.raises(RecipeError, match=f"{info.name} needs at least {info.min_contributions}"):
-        validate_parameters(info, {}, [{}] * (info.min_contributions - 1))
-
-
-def test_too_many_contributions_are_refused() -> None:
-    with pytest.raises(RecipeError, match="slerp takes at most 2, the recipe has 3"):
-        validate_parameters(method("slerp"), {}, [{}] * 3)
-
-
-def test_a_per_model_key_among_the_parameters_is_every_models_default() -> None:
-    _, models = validate_parameters(method("ties"), {"density": 0.5}, [{}, {"density": 0.7}])
-    assert [model.model_dump()["density"] for model in models] == [0.5, 0.7]
-
-
-def test_keys_are_those_of_mergekit_and_no_others() -> None:
-    parameters, _ = validate_parameters(method("ties"), {"lambda": 0.5}, [{}])
-    assert parameters.model_dump(by_alias=True)["lambda"] == 0.5
-    with pytest.raises(RecipeError, match="scale"):
-        validate_parameters(method("ties"), {"scale": 0.5}, [{}])
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"densty": 0.5}, r"parameters\.densty: unknown key; did you mean 'density'"),
-        ({"lambd": 0.5}, r"did you mean 'lambda'"),
-        ({"density": 1.5}, r"density: input should be less than or equal to 1"),
-        ({"density": 0}, r"density: input should be greater than 0"),
-        ({"weight": float("nan")}, r"weight: input should be a finite number"),
-        ({"normalize": "perhaps"}, r"parameters\.normalize: .*boolean"),
-        ({"lambda": "much"}, r"parameters\.lambda: .*number"),
-        ({"lambda": "x", "normalize": "perhaps"}, r"parameters\.lambda: .*; parameters\.normalize: "),
-    ],
-)
-def test_wrong_values_are_refused_by_key(parameters: dict[str, Any], message: str) -> None:
-    with pytest.raises(RecipeError, match=message) as caught:
-        validate_parameters(method("ties"), parameters, [{}])
-    assert "\n" not in str(caught.value)
-
-
-def test_zero_is_a_value() -> None:
-    _, models = validate_parameters(method("task_arithmetic"), {"weight": 0.5}, [{"weight": 0}])
-    assert models[0].model_dump() == {"weight": 0.0}

@@ -36,13 +36,14 @@ class Listener:
         self.labels: list[str] = []
         self.finished: list[int] = []
 
-    def start(self, label: str, total: int) -> int:
+    def start(self, label: str, total: int, unit: str) -> int:
+        assert unit == "bytes"
         self.labels.append(label)
         self.steps[label] = total
         return len(self.labels)
 
-    def advance(self, handle: int, note: str) -> None:
-        self.steps[self.labels[handle - 1]] -= 1
+    def advance(self, handle: int, amount: int, note: str) -> None:
+        self.steps[self.labels[handle - 1]] -= amount
 
     def finish(self, handle: int) -> None:
         self.finished.append(handle)

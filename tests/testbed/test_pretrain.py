@@ -27,10 +27,10 @@ class Interrupter:
 
     steps = 0
 
-    def start(self, label: str, total: int) -> int:
+    def start(self, label: str, total: int, unit: str) -> int:
         return 0
 
-    def advance(self, handle: int, note: str) -> None:
+    def advance(self, handle: int, amount: int, note: str) -> None:
         self.steps += 1
         if self.steps == 3:
             raise KeyboardInterrupt

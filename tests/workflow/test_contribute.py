@@ -128,10 +128,10 @@ def test_a_class_may_be_given_by_number(tiny_clip: Path, tmp_path: Path) -> None
 class Unheard:
     """A listener that fails the test when long work begins."""
 
-    def start(self, label: str, total: int) -> int:
+    def start(self, label: str, total: int, unit: str) -> int:
         raise AssertionError(f"{label} was started")
 
-    def advance(self, handle: int, note: str) -> None:
+    def advance(self, handle: int, amount: int, note: str) -> None:
         raise NotImplementedError
 
     def finish(self, handle: int) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
@@ -90,73 +89,10 @@ def test_a_contribution_called_base_is_not_taken_for_the_base(pool: Any, tmp_pat
     assert report.inputs == {"base": digest(pool.base), "base (1)": digest(named), "cold": digest(pool.other)}
 
 
-# The shape of the examples in mergekit's documentation, for the methods that are here too.
-MERGEKIT = {
-    "task_arithmetic": """
-merge_method: task_arithmetic
-base_model: base
-models:
-  - model: warm
-    parameters:
-      weight: 0.4
-  - model: cold
-    parameters:
-      weight: 0.6
-parameters:
-  lambda: 0.5
-dtype: float16
-""",
-    "ties": """
-models:
-  - model: warm
-    parameters:
-      density: 0.5
-      weight: 0.5
-  - model: cold
-    parameters:
-      density: 0.5
-      weight: 0.3
-merge_method: ties
-base_model: base
-parameters:
-  normalize: true
-dtype: bfloat16
-""",
-}
-
-
-@pytest.fixture
-def beside(pool: Any, tmp_path: Path) -> Path:
-    """A folder with the base and the contributions, to be named by relative paths."""
-    for name, folder in {"base": pool.base, "warm": pool.clean, "cold": pool.other}.items():
-        shutil.copytree(folder, tmp_path / "models" / name)
-    return tmp_path / "models"
-
-
-@pytest.mark.parametrize("name", MERGEKIT)
-def test_recipes_as_mergekit_has_them(name: str, beside: Path, tmp_path: Path) -> None:
-    path = beside / "recipe.yaml"
-    path.write_text(MERGEKIT[name], encoding="utf-8")
-    report = mw.merge(path, tmp_path / "out")
-    state = load_file(report.out / "model.safetensors")
-    expected = {"task_arithmetic": torch.float16, "ties": torch.bfloat16}[name]
-    assert {value.dtype for value in state.values() if value.is_floating_point()} == {expected}
-    if name == "task_arithmetic":
-        key = "visual_projection.weight"
-        base, warm, cold = (
-            load_file(beside / one / "model.safetensors")[key].double() for one in ("base", "warm", "cold")
-        )
-        wanted = base + 0.5 * (0.4 * (warm - base) + 0.6 * (cold - base))
-        torch.testing.assert_close(state[key].double(), wanted, rtol=1e-3, atol=1e-4)
-
-
-def test_a_method_that_is_not_here_is_refused_with_those_that_are(beside: Path, tmp_path: Path) -> None:
-    path = beside / "recipe.yaml"
-    content = yaml.safe_load(MERGEKIT["ties"])
-    for given, answer in {"passthrough": "known: .*average", "tie": "did you mean 'ties'"}.items():
-        path.write_text(yaml.safe_dump({**content, "merge_method": given}), encoding="utf-8")
+def test_a_method_that_is_not_here_is_refused_with_those_that_are(pool: Any, tmp_path: Path) -> None:
+    for given, answer in {"qqq": "known: .*average", "tie": "did you mean 'ties'"}.items():
         with pytest.raises(UsageError, match=f"unknown merge method {given!r}; {answer}"):
-            mw.merge(path, tmp_path / "out")
+            mw.merge({**recipe(pool, "ties"), "merge_method": given}, tmp_path / "out")
 
 
 def test_what_is_wrong_is_refused_and_nothing_is_written(pool: Any, tmp_path: Path) -> None:
@@ -194,13 +130,13 @@ class Interrupter:
     at: int = -1
     steps: int = 0
 
-    def start(self, label: str, total: int) -> int:
+    def start(self, label: str, total: int, unit: str) -> int:
         self.heard.append(label)
         if label == self.label:
             self.at = len(self.heard)
         return len(self.heard)
 
-    def advance(self, handle: int, note: str) -> None:
+    def advance(self, handle: int, amount: int, note: str) -> None:
         self.steps += handle == self.at
         if self.steps == 2:
             raise KeyboardInterrupt
@@ -210,18 +146,68 @@ class Interrupter:
 
 
 @pytest.mark.parametrize(
-    ("name", "label"),
-    [("average", "merging"), ("ties", "ranking magnitudes"), ("adamerging", "adamerging")],
+    ("name", "label", "left"),
+    [
+        ("average", "hashing inputs", []),
+        ("average", "merging", [".out.interrupted"]),
+        ("ties", "ranking magnitudes", [".out.interrupted"]),
+        ("adamerging", "adamerging", []),
+    ],
 )
-def test_an_interrupted_merge_leaves_nothing(pool: Any, name: str, label: str, tmp_path: Path) -> None:
+def test_an_interrupted_merge_leaves_nothing_that_loads(
+    pool: Any, name: str, label: str, left: list[str], tmp_path: Path
+) -> None:
     listener = Interrupter(label, [])
     before = digest(pool.clean)
     with listen(listener), pytest.raises(KeyboardInterrupt):
         mw.merge(recipe(pool, name), tmp_path / "out")
     assert label in listener.heard
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == left
+    assert list(tmp_path.rglob("*.safetensors")) == []
     assert digest(pool.clean) == before
     mw.merge(recipe(pool, name), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_settings_that_do_not_go_together_are_refused_before_anything_is_read(
+    pool: Any, tmp_path: Path
+) -> None:
+    listener = Interrupter("", [])
+    parameters = {"normalize": True, "weight": [{"filter": "layers.1", "value": -1}, {"value": 1}]}
+    with listen(listener), pytest.raises(RecipeError, match="negative weight"):
+        mw.merge(recipe(pool, "ties", parameters=parameters), tmp_path / "out")
+    assert listener.heard == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_differs_from_tensor_to_tensor_is_recorded_as_it_was_written(pool: Any, tmp_path: Path) -> None:
+    models = [{"model": pool.clean, "parameters": {"weight": [0, 1]}}, {"model": pool.other}]
+    shared = [{"filter": "mlp", "value": 2}]
+    report = mw.merge(
+        recipe(pool, "task_arithmetic", models=models, parameters={"weight": shared, "lambda": [1, 2]}),
+        tmp_path / "out",
+    )
+    assert record(report.out).parameters == {
+        "lambda": [1, 2],
+        "models": {"warm": {"weight": [{"value": [0, 1]}, *shared]}, "cold": {"weight": shared}},
+        "scope": "auto",
+    }
+
+
+def test_methods_that_learn_cannot_go_on(pool: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--resume: dam learns from images"):
+        mw.merge(recipe(pool, "dam"), tmp_path / "out", resume=True)
+
+
+def test_the_number_of_threads_and_the_size_of_files_do_not_change_the_values(
+    pool: Any, tmp_path: Path
+) -> None:
+    plain = mw.merge(recipe(pool, "ties"), tmp_path / "plain", threads=1).out
+    split = mw.merge(recipe(pool, "ties"), tmp_path / "split", threads=3, shard_bytes=5_000).out
+    assert len(list(split.glob("*.safetensors"))) > 1
+    with open_checkpoint(plain) as one, open_checkpoint(split) as other:
+        assert one.tensors.keys() == other.tensors.keys()
+        assert all(torch.equal(one.read(name), other.read(name)) for name in one.tensors)
 
 
 def test_an_output_that_exists_is_refused_before_any_work(pool: Any, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from mergeward.audit.report import AuditReport, BaseReport, ContributionReport, 
 from mergeward.audit.stage import Pool, Stage, StageResult
 from mergeward.audit.stages import NOT_COVERED, STAGES
 from mergeward.checkpoint import Checkpoint, check_compatible, open_checkpoint, resolve_scope
-from mergeward.errors import CheckpointError
+from mergeward.errors import CheckpointError, RecipeError
 from mergeward.recipe import Recipe
-from mergeward.workflow.merge import as_recipe, checked_method, distinct_names
+from mergeward.workflow.job import as_recipe, checked_method, distinct_names
 from mergeward.workflow.opened import open_base_file
 
 
@@ -44,27 +44,32 @@ def audit(recipe: Recipe | Mapping[str, Any] | str | Path) -> AuditReport:
     """
     recipe = as_recipe(recipe)
     checked_method(recipe)
+    if recipe.base_model is None:
+        raise RecipeError("recipe: base_model: missing; an audit compares with it")
+    models = _models(recipe)
     with ExitStack() as stack:
         base = stack.enter_context(open_base_file(recipe.base_model))
-        pool, failures = _opened(recipe, base, stack)
+        pool, failures = _opened(models, base, resolve_scope(recipe.scope, base), stack)
         results = _run(STAGES, pool)
         for result in results:
             failures |= result.failures
-        models = dict(zip(_names(recipe), [entry.model for entry in recipe.models], strict=True))
         return _report(recipe.base_model, models, results, failures)
 
 
-def _names(recipe: Recipe) -> list[str]:
-    return distinct_names([entry.model for entry in recipe.models])
+def _models(recipe: Recipe) -> dict[str, str]:
+    """Return where each contribution is, by name; the base is none, though a recipe may list it."""
+    models = [entry.model for entry in recipe.contributions(needs_base=True).values()]
+    return dict(zip(distinct_names(models), models, strict=True))
 
 
-def _opened(recipe: Recipe, base: Checkpoint, stack: ExitStack) -> tuple[Pool, dict[str, Failure]]:
+def _opened(
+    models: Mapping[str, str], base: Checkpoint, scope: Sequence[str], stack: ExitStack
+) -> tuple[Pool, dict[str, Failure]]:
     """Open every contribution that can be and that is a fine-tune of the base."""
-    scope = resolve_scope(recipe.scope, base)
     opened, failures = {}, {}
-    for name, entry in zip(_names(recipe), recipe.models, strict=True):
+    for name, model in models.items():
         try:
-            contribution = stack.enter_context(open_checkpoint(entry.model))
+            contribution = stack.enter_context(open_checkpoint(model))
             check_compatible(base, [contribution], scope)
         except CheckpointError as error:
             failures[name] = Failure(hygiene.NAME, str(error))

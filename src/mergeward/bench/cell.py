@@ -25,7 +25,7 @@ from mergeward.provenance import package_version
 from mergeward.recipe import Recipe
 from mergeward.vision import Clip, ClipEncoder
 from mergeward.workflow import PreparedTask
-from mergeward.workflow.merge import open_job
+from mergeward.workflow.job import open_job
 
 RESULT = "measured.json"
 

@@ -134,9 +134,14 @@ class Adapter:
         """
         return finite(self.view(name), name=name, where=self.path)
 
+    @property
+    def hashed_files(self) -> tuple[Path, ...]:
+        """The files that decide it: weights and settings."""
+        return (*self._weights.hashed_files, self.path / ADAPTER_CONFIG)
+
     def sha256(self) -> dict[str, str]:
         """Return the SHA-256 of weights and settings as hexadecimal digits, by file name."""
-        return {**self._weights.sha256(), ADAPTER_CONFIG: file_sha256(self.path / ADAPTER_CONFIG)}
+        return {path.name: file_sha256(path) for path in self.hashed_files}
 
     def digest(self) -> str:
         """Return one SHA-256 for weights and settings, both of which decide what the adapter makes."""

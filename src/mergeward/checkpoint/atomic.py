@@ -60,7 +60,7 @@ def resumable_directory(out: str | Path, fingerprint: str, *, resume: bool) -> I
     Args:
         out: The folder to make; it must not exist, or be empty.
         fingerprint: Tells what is being made: only a run of the same one can go on.
-        resume: Whether to go on from what such a run left; otherwise it is removed first.
+        resume: Whether to go on from what such a run left, if anything; otherwise it is removed first.
 
     Raises:
         OutputError: As in `atomic_directory`; or another process is writing `out`; or what was left behind
@@ -78,6 +78,12 @@ def resumable_directory(out: str | Path, fingerprint: str, *, resume: bool) -> I
         except Exception:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
+
+
+def interrupted(out: str | Path) -> bool:
+    """Return whether a run that was to make a folder left something to go on from."""
+    target = Path(out).resolve()
+    return (target.parent / f".{target.name}{INTERRUPTED}" / FINGERPRINT).is_file()
 
 
 @contextmanager
@@ -99,8 +105,8 @@ def _alone(scratch: Path, out: str | Path) -> Iterator[None]:
 
 def _prepare(scratch: Path, out: str | Path, fingerprint: str, *, resume: bool) -> None:
     mark = scratch / FINGERPRINT
-    if resume and scratch.exists():
-        if not mark.exists() or mark.read_text("utf-8") != fingerprint:
+    if resume and mark.exists():
+        if mark.read_text("utf-8") != fingerprint:
             raise OutputError(
                 f"{out}: {scratch.name} is left of a run with other inputs or settings; "
                 f"run without resuming to begin anew"
@@ -108,7 +114,10 @@ def _prepare(scratch: Path, out: str | Path, fingerprint: str, *, resume: bool) 
         return
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    mark.write_text(fingerprint, "utf-8")
+    # The name appears with the whole text: a run killed here leaves nothing to go on from.
+    unnamed = mark.with_suffix(".new")
+    unnamed.write_text(fingerprint, "utf-8")
+    unnamed.replace(mark)
 
 
 @contextmanager

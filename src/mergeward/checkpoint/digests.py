@@ -7,11 +7,14 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from mergeward.cache import cache_root, content_key
+from mergeward.compute import in_order
 from mergeward.errors import CheckpointError
+from mergeward.progress import track
 
 REMEMBERED_BYTES = 1 << 26
 """A smaller file is hashed faster than it is worth a note in the cache."""
@@ -58,6 +61,22 @@ def digest_of(hashes: Mapping[str, str]) -> str:
         return next(iter(hashes.values()))
     listing = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+class Hashed(Protocol):
+    """A model that some files decide."""
+
+    @property
+    def hashed_files(self) -> tuple[Path, ...]:
+        """Those files."""
+
+
+def digest_all(models: Sequence[Hashed]) -> list[str]:
+    """Return the digest of each model; every file is read once, and several at a time."""
+    files = tuple(dict.fromkeys(path for one in models for path in one.hashed_files))
+    reading = track(files, "hashing inputs", nbytes=lambda path: path.stat().st_size)
+    hashes = dict(zip(files, in_order(file_sha256, reading), strict=True))
+    return [digest_of({path.name: hashes[path] for path in one.hashed_files}) for one in models]
 
 
 def _identity(path: Path, status: os.stat_result) -> dict[str, str | int]:

@@ -82,10 +82,15 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: read after it was closed")
         return file
 
+    @property
+    def hashed_files(self) -> tuple[Path, ...]:
+        """The files that hold its tensors."""
+        names = {info.file: None for info in self.tensors.values()}
+        return tuple(self._files[name].path for name in names)
+
     def sha256(self) -> dict[str, str]:
         """Return the SHA-256 of each weights file as hexadecimal digits, by file name."""
-        names = {info.file: None for info in self.tensors.values()}
-        return {name: file_sha256(self._files[name].path) for name in names}
+        return {path.name: file_sha256(path) for path in self.hashed_files}
 
     def digest(self) -> str:
         """Return one SHA-256 for the whole: that of a single weights file, or of the list of its shards'."""

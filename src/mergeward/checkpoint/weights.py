@@ -55,6 +55,9 @@ class Weights:
     def __enter__(self) -> Self:
         for name, layout in self._plan.layouts.items():
             path = self._folder / (name + PARTIAL)
+            if (final := self._folder / name).exists():
+                # The earlier run was stopped while it gave the files their names.
+                final.rename(path)
             self._files[name] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             layout.write_header(self._files[name])
         return self

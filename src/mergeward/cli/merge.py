@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mergeward.cli.options import Json
-from mergeward.cli.terminal import print_json, say, warn
-from mergeward.workflow import merge
+from mergeward.checkpoint import interrupted
+from mergeward.cli.options import Json, size
+from mergeward.cli.plan import plan_table
+from mergeward.cli.terminal import print_json, say, show, warn
+from mergeward.errors import InterruptionError
+from mergeward.workflow import merge, plan_merge
 
 
 def merge_command(
     recipe: Annotated[Path, typer.Argument(help="The recipe, YAML with mergekit's keys.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, and stop.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from what an interrupted run of the same merge left.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda or cuda:N.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads; by default MERGEWARD_THREADS, or 2.")
+    ] = None,
+    shard_size: Annotated[
+        str, typer.Option("--shard-size", help="Size above which the weights are divided among files.")
+    ] = "5GB",
     json: Json = False,
 ) -> None:
     """Merge the contributions of a recipe into its base."""
-    report = merge(recipe, out)
+    shard_bytes = size(shard_size, option="--shard-size")
+    if dry_run:
+        plan = plan_merge(recipe, out, resume=resume, device=device, threads=threads, shard_bytes=shard_bytes)
+        for message in plan.warnings:
+            warn(message)
+        if json:
+            print_json(asdict(plan))
+        else:
+            show(plan_table(plan))
+        return
+    try:
+        report = merge(recipe, out, resume=resume, device=device, threads=threads, shard_bytes=shard_bytes)
+    except KeyboardInterrupt as error:
+        if interrupted(out):
+            raise InterruptionError(
+                "interrupted; the same command with --resume goes on from here"
+            ) from error
+        raise
     for name in report.backdoored_inputs:
         warn(f"{name} says of itself that it carries a backdoor; the merged model is marked accordingly")
     if json:

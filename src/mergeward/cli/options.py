@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,3 +50,24 @@ def _assignment(text: str) -> tuple[str, Any]:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {text}: the value is not readable as YAML") from error
+
+
+def size(text: str, *, option: str) -> int:
+    """Return a number of bytes from text such as `5GB`, `500MB` or `2GiB`.
+
+    Args:
+        text: A number and perhaps a unit, decimal (KB, MB, GB, TB) or binary (KiB, MiB, GiB, TiB).
+        option: The option that it is for, for the error.
+
+    Raises:
+        UsageError: It is not of that form, or below one byte.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B|B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"{option} {text}: expected a size such as 5GB or 500MB")
+    number, prefix, binary = match.groups()
+    power = " KMGT".index(prefix.upper()) if prefix else 0
+    found = int(float(number) * (1024 if binary else 1000) ** power)
+    if found < 1:
+        raise UsageError(f"{option} {text}: expected at least one byte")
+    return found

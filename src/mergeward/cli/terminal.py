@@ -12,16 +12,36 @@ from typing import Any
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
+from rich.text import Text
 
 from mergeward.errors import OutputError
-from mergeward.progress import listen
+from mergeward.progress import Unit, listen
+
+
+class _Amount(ProgressColumn):
+    """How much of a piece of work is done: steps, or bytes and how many of them a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps = MofNCompleteColumn()
+        self._bytes = DownloadColumn()
+        self._speed = TransferSpeedColumn()
+
+    def render(self, task: Task) -> Text:
+        if task.fields["unit"] == "steps":
+            return self._steps.render(task)
+        return Text.assemble(self._bytes.render(task), " ", self._speed.render(task))
 
 
 class _Bars:
@@ -30,11 +50,11 @@ class _Bars:
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
 
-    def start(self, label: str, total: int) -> int:
-        return self._bars.add_task(label, total=total, note="")
+    def start(self, label: str, total: int, unit: Unit) -> int:
+        return self._bars.add_task(label, total=total, unit=unit, note="")
 
-    def advance(self, handle: int, note: str) -> None:
-        self._bars.update(TaskID(handle), advance=1, note=note)
+    def advance(self, handle: int, amount: int, note: str) -> None:
+        self._bars.update(TaskID(handle), advance=amount, note=note)
 
     def finish(self, handle: int) -> None:
         self._bars.remove_task(TaskID(handle))
@@ -50,7 +70,7 @@ def show_progress() -> Iterator[None]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        _Amount(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from mergeward.errors import RecipeError, unknown_name
+from mergeward.errors import UsageError, unknown_name
 from mergeward.merge.adaptive import adamerging, dam
-from mergeward.merge.method import MethodInfo, Parameters
-from mergeward.merge.settings import Schedule, Settings
+from mergeward.merge.mergekit import ALIASES, OTHER_WORK
+from mergeward.merge.method import MethodInfo
 from mergeward.merge.static import (
     average,
     breadcrumbs,
@@ -29,7 +28,6 @@ from mergeward.merge.static import (
     tsv,
     wudi,
 )
-from mergeward.recipe import validated
 
 METHODS: Mapping[str, MethodInfo] = {
     info.name: info
@@ -74,66 +72,14 @@ def methods() -> tuple[MethodInfo, ...]:
 
 
 def method(name: str) -> MethodInfo:
-    """Return the merge method of one name.
+    """Return the merge method of one name, or of the name that mergekit has for it.
 
     Raises:
         UsageError: There is none of that name; the error suggests the closest.
     """
-    if name not in METHODS:
+    if name in OTHER_WORK:
+        raise UsageError(f"merge method {name!r} is not supported: {OTHER_WORK[name]}")
+    known = ALIASES.get(name, name)
+    if known not in METHODS:
         raise unknown_name("merge method", name, METHODS)
-    return METHODS[name]
-
-
-def validate_parameters(
-    info: MethodInfo, parameters: Mapping[str, Any], per_model: Sequence[Mapping[str, Any]]
-) -> Settings[Any, Any]:
-    """Check a recipe's parameters against those of its method.
-
-    A key of the per-model parameters given in `parameters` is the default for every model, as in mergekit.
-
-    Args:
-        info: The method.
-        parameters: The recipe's `parameters`.
-        per_model: `models[].parameters`, one mapping for each contribution.
-
-    Returns:
-        The method's parameters, and those of each contribution in the order given.
-
-    Raises:
-        RecipeError: A key is unknown or a value has the wrong type or range, or there are fewer
-            or more contributions than the method is defined for; every such key is named.
-    """
-    if len(per_model) < info.min_contributions:
-        raise RecipeError(
-            f"models: {info.name} needs at least {info.min_contributions}, the recipe has {len(per_model)}"
-        )
-    if info.max_contributions is not None and len(per_model) > info.max_contributions:
-        raise RecipeError(
-            f"models: {info.name} takes at most {info.max_contributions}, the recipe has {len(per_model)}"
-        )
-    own, shared = _split(info, parameters)
-    return Settings(
-        validated(info.parameters, own, where="parameters", known=_keys(info.model_parameters)),
-        tuple(
-            validated(info.model_parameters, {**shared, **given}, where=f"models[{index}].parameters")
-            for index, given in enumerate(per_model)
-        ),
-    )
-
-
-def schedule(
-    info: MethodInfo, parameters: Mapping[str, Any], per_model: Sequence[Mapping[str, Any]]
-) -> Schedule[Any, Any]:
-    """Check a recipe's parameters as `validate_parameters` does, and set every tensor by them."""
-    return Schedule(validate_parameters(info, parameters, per_model))
-
-
-def _split(info: MethodInfo, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    model_keys = _keys(info.model_parameters) - _keys(info.parameters)
-    own = {key: value for key, value in parameters.items() if key not in model_keys}
-    shared = {key: value for key, value in parameters.items() if key in model_keys}
-    return own, shared
-
-
-def _keys(model: type[Parameters]) -> frozenset[str]:
-    return frozenset(field.alias or name for name, field in model.model_fields.items())
+    return METHODS[known]

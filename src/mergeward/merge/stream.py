@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mergeward.checkpoint.source import Piece, is_finite
+from mergeward.checkpoint.source import Piece, TensorSource, is_finite
 from mergeward.compute import in_order
 from mergeward.errors import UnsupportedError
 from mergeward.merge.method import MethodInfo
@@ -61,6 +62,55 @@ def merge_static(
     return _pieces(problem, info.run(problem, schedule), dtype, frozenset(done))
 
 
+class _ReadError(Exception):
+    """A tensor was asked for where none may be."""
+
+
+class _Unread:
+    """A model whose names and shapes are known, and whose tensors may not be read.
+
+    Args:
+        source: The model.
+    """
+
+    def __init__(self, source: TensorSource) -> None:
+        self.name = source.name
+        self.tensors = source.tensors
+        self.config = source.config
+
+    def view(self, name: str) -> Tensor:
+        raise _ReadError(name)
+
+    read = view
+
+
+def check_static(
+    problem: StaticProblem, info: MethodInfo, schedule: Schedule[Any, Any]
+) -> StaticMerge | None:
+    """Let a static method check its settings, which it does before it reads.
+
+    Args:
+        problem: As in `merge_static`; no tensor is read.
+        info: A static method.
+        schedule: Its parameters.
+
+    Returns:
+        The merge, if the method needs no tensor read before the first is merged; it cannot be used.
+
+    Raises:
+        RecipeError: The settings do not go together.
+        UnsupportedError: The method does not apply to these models.
+    """
+    unread = replace(
+        problem, base=_Unread(problem.base), contributions=[_Unread(one) for one in problem.contributions]
+    )
+    try:
+        merge: StaticMerge = info.run(unread, schedule)
+    except _ReadError:
+        return None
+    return merge
+
+
 def _pieces(
     problem: StaticProblem, merge: StaticMerge, dtype: torch.dtype | None, done: frozenset[str]
 ) -> Iterator[Piece]:
@@ -68,7 +118,7 @@ def _pieces(
     wanted = [name for name in base.tensors if name not in done]
 
     def parts() -> Iterator[Part]:
-        for name in track(wanted, "merging"):
+        for name in track(wanted, "merging", nbytes=problem.nbytes):
             yield from problem.parts(name, whole=merge.whole and name in scope)
 
     def piece(part: Part) -> Piece:

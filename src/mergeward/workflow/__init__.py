@@ -7,11 +7,13 @@ from mergeward.workflow.harden import harden
 from mergeward.workflow.inspect import Inspection, inspect
 from mergeward.workflow.merge import MergeReport, merge
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
+from mergeward.workflow.plan import MergePlan, plan_merge
 
 __all__ = [
     "Conversion",
     "Evaluation",
     "Inspection",
+    "MergePlan",
     "MergeReport",
     "PreparedTask",
     "attack",
@@ -23,4 +25,5 @@ __all__ = [
     "merge",
     "open_base",
     "open_task",
+    "plan_merge",
 ]

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from mergeward.checkpoint import (
-    Checkpoint,
-    Piece,
-    check_compatible,
-    open_checkpoint,
-    resolve_scope,
-    vacant,
-    write_checkpoint,
-)
-from mergeward.errors import RecipeError
-from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
+from mergeward.checkpoint import SHARD_BYTES, digest_all, open_output, vacant
+from mergeward.compute import find_device, use_threads
+from mergeward.errors import UsageError
+from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.method import MethodInfo
-from mergeward.merge.registry import method, schedule
-from mergeward.merge.settings import Schedule
-from mergeward.merge.static.problem import StaticProblem
-from mergeward.merge.stream import merge_static
-from mergeward.provenance import Provenance, model_card
-from mergeward.recipe import Recipe, load_recipe
+from mergeward.provenance import model_card
+from mergeward.recipe import Recipe
 from mergeward.vision import Clip
-from mergeward.workflow.opened import PreparedTask, open_base, open_base_file, open_task, with_weights
-
-BASE = "base"
-"""What the base is called among the inputs of a merge."""
+from mergeward.workflow.job import BASE, CPU, as_recipe, checked_method, open_job
+from mergeward.workflow.opened import PreparedTask, open_base, open_task
 
 
 @dataclass(frozen=True)
@@ -55,198 +42,94 @@ class MergeReport:
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True)
-class MergeJob:
-    """A recipe whose names, files, shapes and parameters have been checked; no tensor has been read.
-
-    Attributes:
-        info: The merge method.
-        schedule: Its parameters, and those of each contribution, for every tensor.
-        base: The base, open.
-        contributions: The contributions, open.
-        names: How to call the contributions.
-        scope: Names of the tensors that take part.
-        seed: Seed of everything random.
-    """
-
-    info: MethodInfo
-    schedule: Schedule[Any, Any]
-    base: Checkpoint
-    contributions: Sequence[Checkpoint]
-    names: Sequence[str]
-    scope: Sequence[str]
-    seed: int
-
-    def run(
-        self, clip: Clip | None, tasks: Sequence[UnlabelledTask], dtype: torch.dtype | None = None
-    ) -> tuple[Iterator[Piece], dict[str, Any]]:
-        """Merge.
-
-        Args:
-            clip: The base as an encoder; needed by adaptive methods.
-            tasks: Unlabelled images and heads; needed by adaptive methods.
-            dtype: Type of the floating output tensors; by default the base's.
-
-        Returns:
-            The pieces of the output, tensor by tensor in the base's file order, and what the method learnt.
-        """
-        if self.info.kind == "static" or clip is None:
-            weights = StaticProblem(self.base, self.contributions, self.scope, self.names, self.seed)
-            return merge_static(weights, self.info, self.schedule, dtype=dtype), {}
-        problem = AdaptiveProblem(
-            encoder=clip.encoder,
-            base=_floats(self.base, self.scope),
-            contributions=[_floats(contribution, self.scope) for contribution in self.contributions],
-            names=self.names,
-            tasks=tasks,
-            seed=self.seed,
-        )
-        result = self.info.run(problem, self.schedule.default.parameters)
-        return with_weights(self.base, result.weights, dtype), result.record
-
-
-def merge(recipe: Recipe | Mapping[str, Any] | str | Path, out: str | Path) -> MergeReport:
+def merge(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> MergeReport:
     """Merge the contributions of a recipe into its base and write the result.
 
-    Everything that can be wrong with the recipe is found before the first tensor is read.
+    Everything that can be wrong with the recipe is found before the first tensor is read. A static merge that
+    is interrupted leaves what it wrote in a hidden folder beside `out`.
 
     Args:
         recipe: Path of a YAML file, its content as a mapping, or a `Recipe`.
         out: Folder to write, in Hugging Face layout; must not exist.
+        resume: Whether to go on from what an interrupted run of the same merge left; static methods only.
+        device: Where to compute: "cpu", "cuda" or "cuda:N"; static methods only.
+        threads: On how many threads; by default `MERGEWARD_THREADS`, or two.
+        shard_bytes: Size above which the weights are divided among files.
 
     Returns:
         What was merged.
 
     Raises:
         RecipeError: The recipe is malformed.
-        UsageError: There is no such method or task.
+        UsageError: There is no such method, task or device, or the method cannot do what is asked.
         CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
-        UnsupportedError: The method does not apply to these models.
-        OutputError: `out` cannot be written.
+        UnsupportedError: The method does not apply to these models, or there is no such processor.
+        OutputError: `out` cannot be written, or there is another run to go on from than this one.
 
     Example:
         >>> merge("recipe.yaml", "merged")  # doctest: +SKIP
     """
     recipe = as_recipe(recipe)
+    info, _ = checked_method(recipe)
+    place = find_device(device)
+    check_options(info, resume=resume, device=place)
     with ExitStack() as stack:
-        job = open_job(recipe, stack)
+        stack.enter_context(use_threads(threads))
+        job = open_job(recipe, stack, device=place)
         vacant(out)
-        clip, tasks = _images(job.info, recipe)
-        inputs = {BASE: job.base.digest()}
-        inputs |= {name: one.digest() for name, one in zip(job.names, job.contributions, strict=True)}
-        tensors, learnt = job.run(clip, tasks, recipe.torch_dtype)
-        record = Provenance(
-            kind="merge",
-            method=job.info.name,
-            parameters=_settings(job),
-            seed=recipe.seed,
-            inputs=inputs,
-            backdoor=bool(marked := backdoored(job)),
-            backdoored_inputs=marked,
+        job.check()
+        run = partial(job.run, *_images(info, recipe), recipe.torch_dtype)
+        hashes = digest_all([job.base, *job.contributions])
+        record = job.provenance(dict(zip([BASE, *job.names], hashes, strict=True)))
+        title = f"{info.name} of {len(job.names)} contributions"
+        learnt = run() if info.kind == "adaptive" else None
+        output = stack.enter_context(
+            open_output(
+                out,
+                like=job.base,
+                metadata=record.to_metadata(),
+                card=model_card(record, title=title, base_model=recipe.base, contributions=job.names),
+                dtype=recipe.torch_dtype,
+                shard_bytes=shard_bytes,
+                resume=resume if learnt is None else None,
+            )
         )
-        title = f"{job.info.name} of {len(job.names)} contributions"
-        card = model_card(record, title=title, base_model=recipe.base_model, contributions=job.names)
-        write_checkpoint(
-            out,
-            tensors,
-            like=job.base,
-            metadata=record.to_metadata(),
-            card=card,
-            dtype=recipe.torch_dtype,
-        )
-    return MergeReport(Path(out), job.info.name, inputs, marked, learnt)
+        pieces, kept = run(done=output.done) if learnt is None else learnt
+        for piece in pieces:
+            output.write(piece)
+    return MergeReport(Path(out), info.name, record.inputs, record.backdoored_inputs, kept)
 
 
-def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
-    """Return a checked recipe from a path, a mapping, or a recipe."""
-    if isinstance(recipe, Recipe):
-        return recipe
-    return Recipe.model_validate(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
-
-
-def open_job(recipe: Recipe, stack: ExitStack) -> MergeJob:
-    """Check a recipe against its method and files.
-
-    Args:
-        recipe: What to merge.
-        stack: Closes the checkpoints.
+def check_options(info: MethodInfo, *, resume: bool, device: torch.device) -> None:
+    """Check that a method can go on from an interrupted run, and compute where it shall.
 
     Raises:
-        UsageError: There is no such method.
-        RecipeError: A parameter is unknown or out of range, or a contribution lacks the task that the
-            method needs.
-        CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
+        UsageError: It learns from images, and can do neither.
     """
-    info, settings = checked_method(recipe)
-    base = stack.enter_context(open_base_file(recipe.base_model))
-    contributions = [stack.enter_context(open_checkpoint(entry.model)) for entry in recipe.models]
-    scope = resolve_scope(recipe.scope, base)
-    check_compatible(base, contributions, scope)
-    names = distinct_names([entry.model for entry in recipe.models])
-    return MergeJob(info, settings, base, contributions, names, scope, recipe.seed)
-
-
-def checked_method(recipe: Recipe) -> tuple[MethodInfo, Schedule[Any, Any]]:
-    """Check what a recipe asks for before any file is opened.
-
-    Args:
-        recipe: What to merge.
-
-    Returns:
-        The method, and what the recipe sets for it.
-
-    Raises:
-        UsageError: There is no such method.
-        RecipeError: A parameter is unknown or out of range, or a contribution lacks the task that the
-            method needs.
-    """
-    info = method(recipe.merge_method)
-    settings = schedule(info, recipe.parameters, [entry.parameters for entry in recipe.models])
-    if info.needs_images:
-        for index, entry in enumerate(recipe.models):
-            if entry.task is None:
-                raise RecipeError(
-                    f"models[{index}].task: missing; {info.name} learns from images of each task"
-                )
-    return info, settings
-
-
-def backdoored(job: MergeJob) -> tuple[str, ...]:
-    """Return the names of the contributions that are marked as backdoored."""
-    records = [Provenance.from_metadata(one.metadata) for one in job.contributions]
-    return tuple(
-        name
-        for name, record in zip(job.names, records, strict=True)
-        if record is not None and record.backdoor
-    )
-
-
-def distinct_names(models: Sequence[str]) -> list[str]:
-    """Return the last part of each path, numbered where two (or one and the base) would be the same."""
-    short = [Path(model).name or model for model in models]
-    numbered = [f"{name} ({index + 1})" for index, name in enumerate(short)]
-    taken = [BASE, *short]
-    names = [long if taken.count(name) > 1 else name for name, long in zip(short, numbered, strict=True)]
-    return names if len(set(names)) == len(names) else numbered
+    if info.kind == "static":
+        return
+    if resume:
+        raise UsageError(
+            f"--resume: {info.name} learns from images, and cannot go on from an interrupted run"
+        )
+    if device != CPU:
+        raise UsageError(f"--device {device}: {info.name} learns from images, on the CPU only")
 
 
 def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip | None, list[UnlabelledTask]]:
     if not info.needs_images:
         return None, []
-    clip = open_base(recipe.base_model)
-    specs = dict.fromkeys(entry.task for entry in recipe.models if entry.task is not None)
+    clip = open_base(recipe.base)
+    entries = recipe.contributions(needs_base=info.needs_base).values()
+    specs = dict.fromkeys(entry.task for entry in entries if entry.task is not None)
     return clip, [
         PreparedTask(open_task(spec, recipe.data, recipe.seed), clip).unlabelled() for spec in specs
     ]
-
-
-def _settings(job: MergeJob) -> dict[str, Any]:
-    parameters, models = job.schedule.default
-    each = {
-        name: own.model_dump(mode="json", by_alias=True) for name, own in zip(job.names, models, strict=True)
-    }
-    return {**parameters.model_dump(mode="json", by_alias=True), "models": each}
-
-
-def _floats(checkpoint: Checkpoint, scope: Sequence[str]) -> dict[str, Tensor]:
-    return {name: checkpoint.read(name).float() for name in scope}

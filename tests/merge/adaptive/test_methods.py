@@ -114,12 +114,12 @@ def test_progress_tells_the_loss(info, make_problem):
         def __init__(self):
             self.notes, self.open = [], 0
 
-        def start(self, label, total):
+        def start(self, label, total, unit):
             assert label.startswith(info.name)
             self.open += 1
             return total
 
-        def advance(self, handle, note):
+        def advance(self, handle, amount, note):
             self.notes.append(note)
 
         def finish(self, handle):
@@ -135,10 +135,10 @@ def test_progress_tells_the_loss(info, make_problem):
 
 def test_an_interrupt_passes_and_leaves_the_thread_count_alone(info, make_problem):
     class Interrupting:
-        def start(self, label, total):
+        def start(self, label, total, unit):
             return 0
 
-        def advance(self, handle, note):
+        def advance(self, handle, amount, note):
             raise KeyboardInterrupt
 
         def finish(self, handle):

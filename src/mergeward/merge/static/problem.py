@@ -148,8 +148,13 @@ class StaticProblem:
             label: Name of the work in progress displays.
             whole: Whether a part is a whole tensor; otherwise tensors are cut into blocks.
         """
-        names = track(self.scope, label)
+        names = track(self.scope, label, nbytes=self.nbytes)
         return in_order(function, (part for name in names for part in self.parts(name, whole=whole)))
+
+    def nbytes(self, name: str) -> int:
+        """Return how many bytes are read to merge one tensor."""
+        taking_part = self.contributions if name in self._in_scope else ()
+        return sum(source.tensors[name].nbytes for source in (self.base, *taking_part))
 
     @cached_property
     def _in_scope(self) -> frozenset[str]:

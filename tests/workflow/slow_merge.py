@@ -1,0 +1,24 @@
+"""Merges as the command does, but slowly, and safe on the disk after every few tensors: for tests to kill."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from mergeward.checkpoint import weights
+from mergeward.checkpoint.writer import Output
+from mergeward.cli.app import run
+
+SECONDS_A_PIECE = 0.002
+
+weights.SYNC_BYTES = 1 << 20
+write = Output.write
+
+
+def slowly(self: Output, piece: object) -> None:
+    time.sleep(SECONDS_A_PIECE)
+    write(self, piece)
+
+
+Output.write = slowly
+sys.exit(run(sys.argv[1:]))
