@@ -10,44 +10,25 @@ import os
 import pickle
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save, save_file
 
-Make = Callable[[Path], Path]
+from hostile import case as cases
+from hostile.case import Case, Make
+from hostile.pickles import PICKLES
 
 GOOD = {"w": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3)}
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 
-@dataclass(frozen=True)
-class Case:
-    """One bad file.
-
-    Attributes:
-        make: Writes it into a folder and returns what to open.
-        message: Pattern of the one line that refuses it; it starts with the name of the file.
-        on_read: Whether it can be told only when its tensors are read.
-    """
-
-    make: Make
-    message: str
-    on_read: bool = False
-
-
 def raw(content: bytes, name: str = WEIGHTS) -> Make:
     """A single file of these bytes."""
-
-    def make(folder: Path) -> Path:
-        (folder / name).write_bytes(content)
-        return folder / name
-
-    return make
+    return cases.raw(content, name)
 
 
 def header(text: str, data: bytes = b"") -> Make:
@@ -175,8 +156,8 @@ CORPUS: dict[str, Case] = {
     "seven-bytes": Case(raw(b"\x01" + b"\0" * 6), "model.safetensors: truncated"),
     "header-of-2^62-bytes": Case(claimed(1 << 62, 64), "model.safetensors: truncated"),
     "header-of-2^64-bytes": Case(claimed((1 << 64) - 1, 64), "model.safetensors: truncated"),
-    "header-over-100-MB": Case(
-        claimed(100_000_001, 200_000_000), "model.safetensors: its header claims 100000001"
+    "header-over-16-MB": Case(
+        claimed(20_000_001, 200_000_000), "model.safetensors: its header claims 20000001"
     ),
     "header-of-holes": Case(claimed(64, 128), "model.safetensors: not a whole safetensors file"),
     "header-no-json": Case(header("{nonsense"), "model.safetensors: not a whole safetensors file"),
@@ -284,6 +265,25 @@ CORPUS: dict[str, Case] = {
         ),
         "a.safetensors: tensor 'b' is in the file and not in the index",
     ),
+    "json-many-values": Case(
+        lambda folder: raw(b'{"weight_map":[' + b"[]," * 3_000_000 + b"[]]}", INDEX)(folder).parent,
+        "index.json: more than [0-9]+ values",
+    ),
+    "config-large": Case(beside("config.json", b" " * 20_000_000), "config.json: larger than"),
+    "header-of-sixty-million-spaces": Case(
+        header(" " * 60_000_000), "model.safetensors: its header claims 60000000"
+    ),
+    "header-many-tensors": Case(
+        header(
+            "{"
+            + ",".join(f'"{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}' for i in range(240_000))
+            + "}"
+        ),
+        "model.safetensors: more than [0-9]+ values",
+    ),
+    "shape-of-a-terabyte": Case(
+        tensors({"w": entry("U8", (1 << 40,), (0, 1 << 40))}, b"\0" * 8), "model.safetensors: not a whole"
+    ),
     "index-empty": Case(indexed({}), "index.json: no weight_map"),
     "index-list": Case(indexed(["w"]), "index.json: no weight_map"),
     "index-no-json": Case(lambda folder: raw(b"{", INDEX)(folder).parent, "index.json: not readable as JSON"),
@@ -292,6 +292,78 @@ CORPUS: dict[str, Case] = {
         "index.json: key 'w' appears twice",
     ),
 }
+
+
+BASE = {"q_proj.weight": torch.ones(4, 3), "q_proj.bias": torch.ones(4)}
+LORA = {
+    "base_model.model.q_proj.lora_A.weight": torch.ones(2, 3),
+    "base_model.model.q_proj.lora_B.weight": torch.ones(4, 2),
+}
+LORA_CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+
+
+def adapter(config: object, weights: Mapping[str, torch.Tensor] = LORA) -> Make:
+    """An adapter with these settings and these tensors."""
+
+    def make(folder: Path) -> Path:
+        content = config if isinstance(config, bytes) else json.dumps(config).encode()
+        (folder / "adapter_config.json").write_bytes(content)
+        save_file(dict(weights), folder / "adapter_model.safetensors")
+        return folder
+
+    return make
+
+
+def adapter_link(folder: Path) -> Path:
+    """An adapter whose weights lie elsewhere."""
+    (folder / "inside").mkdir()
+    adapter(LORA_CONFIG)(folder / "inside")
+    (folder / "inside" / "adapter_model.safetensors").rename(folder / "outside.safetensors")
+    (folder / "inside" / "adapter_model.safetensors").symlink_to("../outside.safetensors")
+    return folder / "inside"
+
+
+def adapter_pickle(folder: Path) -> Path:
+    """An adapter whose weights are a pickle."""
+    adapter(LORA_CONFIG)(folder)
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    return folder
+
+
+def lora(**changed: object) -> dict[str, object]:
+    """Settings of an adapter, some of them changed."""
+    return {**LORA_CONFIG, **changed}
+
+
+ADAPTERS: dict[str, Case] = {
+    f"adapter-{name}": Case(make, message, opener="adapter")
+    for name, make, message in [
+        ("config-no-json", adapter(b"{"), "adapter_config.json: not readable as JSON"),
+        ("config-list", adapter([]), "adapter_config.json: expected a JSON object"),
+        ("config-twice", adapter(b'{"r":1,"r":2}'), "adapter_config.json: key 'r' appears twice"),
+        ("config-large", adapter(b" " * 20_000_000 + b"{}"), "adapter_config.json: larger than"),
+        ("config-deep", adapter(DEEP.encode()), "adapter_config.json: not readable as JSON"),
+        ("kind", adapter(lora(peft_type=["LORA"])), "peft_type is"),
+        ("rank-huge", adapter(lora(r=10**300)), "factors of rank 2 and 2"),
+        ("rank-negative", adapter(lora(r=-1)), "r: expected a whole number above 0"),
+        ("rank-fraction", adapter(lora(r=1.5)), "r: expected a whole number"),
+        ("rank-true", adapter(lora(r=True)), "r: expected a whole number"),
+        ("alpha-nan", adapter(lora(lora_alpha=float("nan"))), "lora_alpha: expected a number"),
+        ("alpha-huge", adapter(lora(lora_alpha=10**400)), "lora_alpha: expected a number"),
+        ("alpha-text", adapter(lora(lora_alpha="4")), "lora_alpha: expected a number"),
+        ("pattern-expression", adapter(lora(rank_pattern={"(.*a){25}": 2})), "is no plain name"),
+        ("pattern-list", adapter(lora(alpha_pattern=[1])), "alpha_pattern: expected an object"),
+        ("flag-text", adapter(lora(use_rslora="false")), "use_rslora: expected true or false"),
+        ("saved-text", adapter(lora(modules_to_save="q_proj")), "modules_to_save: expected a list"),
+        ("unknown", adapter(lora(**{"k" * 10_000: 1})), "a setting that is not known"),
+        ("key-prefix", adapter(LORA_CONFIG, {"q_proj.weight": torch.ones(4, 3)}), "expected a name under"),
+        ("key-path", adapter(LORA_CONFIG, {"base_model.model.../x": torch.ones(1)}), "no tensor '../x' in"),
+        ("link", adapter_link, "adapter_model.safetensors: a link out of its folder"),
+        ("pickle", adapter_pickle, "adapter_model.safetensors: no such file"),
+    ]
+}
+
+CORPUS |= PICKLES | ADAPTERS
 
 
 def write_corpus(folder: Path) -> None:

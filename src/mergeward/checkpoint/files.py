@@ -11,7 +11,11 @@ from mergeward.errors import CheckpointError
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 LFS_MAGIC = b"version https://git-lfs.github.com/spec/"
 CONVERT = "use 'mergeward convert' to make safetensors of it"
-MAX_JSON_BYTES = 100_000_000
+MAX_JSON_BYTES = 1 << 24
+"""A hundred thousand tensors fit into an index of this size; a larger file of JSON is not read."""
+
+MAX_JSON_VALUES = 500_000
+"""A file of JSON with more values is not parsed: a value takes fifty times the memory of its text."""
 
 
 def contained(folder: Path, name: str) -> Path:
@@ -106,12 +110,23 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return parse_json_object(read_bounded(path, MAX_JSON_BYTES), where=path)
 
 
+def check_json_size(content: bytes, *, where: Path) -> None:
+    """Count the values of some JSON before it is parsed.
+
+    Raises:
+        CheckpointError: There are more than `MAX_JSON_VALUES`.
+    """
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+        raise CheckpointError(f"{where}: more than {MAX_JSON_VALUES} values")
+
+
 def parse_json_object(content: bytes, *, where: Path) -> dict[str, Any]:
     """Return the JSON object in `content`, from the file `where`.
 
     Raises:
-        CheckpointError: It is no JSON object, or an object in it has a key twice.
+        CheckpointError: It is no JSON object, has too many values, or an object in it has a key twice.
     """
+    check_json_size(content, where=where)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mergeward.checkpoint.files import CONVERT, first_bytes, parse_json_object, regular_file
+from mergeward.checkpoint.files import CONVERT, check_json_size, first_bytes, parse_json_object, regular_file
 from mergeward.checkpoint.source import TensorInfo
 from mergeward.errors import CheckpointError
 
-MAX_HEADER_BYTES = 100_000_000
+MAX_HEADER_BYTES = 1 << 24
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -59,6 +59,7 @@ def open_safetensors(path: Path) -> OpenFile:
     """
     regular_file(path, expected="a .safetensors file")
     header = _header_bytes(path)
+    check_json_size(header, where=path)
     try:
         handle: Any = safe_open(path, framework="pt", device="cpu")
     except (SafetensorError, OSError, ValueError, OverflowError, MemoryError) as error:

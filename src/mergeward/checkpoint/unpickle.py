@@ -15,8 +15,8 @@ from typing import Any
 MAX_PICKLE_BYTES = 1 << 24
 """A pickle longer than this is not read; that of a checkpoint holds no weights and has a tenth of it."""
 
-MAX_INSTRUCTIONS = 500_000
-"""Instructions that are followed; the largest CLIP, pickled as a whole module, has a fifth of them."""
+MAX_INSTRUCTIONS = 300_000
+"""Instructions that are followed; the largest CLIP, pickled as a whole module, has a third of them."""
 
 Maker = Callable[[tuple[Any, ...]], Any]
 

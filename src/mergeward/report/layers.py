@@ -65,13 +65,14 @@ def _drawn(distance: Distance, title: str) -> Image.Image:
     font, heading = ImageFont.load_default(FONT * SCALE), ImageFont.load_default((FONT + 3) * SCALE)
     names = max([font.getlength(_short(one.layer)) for one in layers], default=0.0) / SCALE
     left = MARGIN + names + 10
-    width = max(left + BAR + NUMBER + MARGIN, MARGIN * 2 + heading.getlength(title) / SCALE)
-    image = Image.new("RGB", (round(width * SCALE), (HEAD + ROW * len(layers) + MARGIN) * SCALE), GROUND)
-    draw = ImageDraw.Draw(image)
-    draw.text((MARGIN * SCALE, 12 * SCALE), title, fill=INK, font=heading)
     note = f"root mean square change from {Path(distance.base).name}; length of the whole {distance.norm:.4g}"
     if len(distance.layers) > len(layers):
         note += f"; {len(distance.layers) - len(layers)} more layers"
+    words = max(heading.getlength(title), font.getlength(note)) / SCALE
+    width = max(left + BAR + NUMBER, MARGIN + words) + MARGIN
+    image = Image.new("RGB", (round(width * SCALE), (HEAD + ROW * len(layers) + MARGIN) * SCALE), GROUND)
+    draw = ImageDraw.Draw(image)
+    draw.text((MARGIN * SCALE, 12 * SCALE), title, fill=INK, font=heading)
     draw.text((MARGIN * SCALE, 33 * SCALE), note, fill=MUTED, font=font)
     _bars(draw, layers, left, font)
     return image
