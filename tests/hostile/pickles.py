@@ -177,6 +177,7 @@ PICKLES: dict[str, Case] = {
     "legacy-stack": Case(zipped(b"\x80\x02tt."), WHOLE, opener="legacy"),
     "legacy-extension": Case(zipped(b"\x80\x02\x82\x01."), f"{WHOLE} .instruction EXT1", opener="legacy"),
     "legacy-call-of-text": Case(zipped(b"\x80\x02X\x01\0\0\0a)R."), "a call of str", opener="legacy"),
+    "legacy-odd-escape": Case(zipped(b"S'\\w'\n."), "it holds neither", opener="legacy"),
     "legacy-deep-key": Case(zipped(nested_key(200_000)), "a key that is no text", opener="legacy"),
     "legacy-deep-list": Case(
         zipped(b"\x80\x02" + b"]" * 90_000 + b"a" * 89_999 + b"."), "it holds neither", opener="legacy"

@@ -7,6 +7,7 @@ one knows the instructions that checkpoints are made of, builds plain values, an
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -104,14 +105,19 @@ class Machine:
         """
         self._stack, self._marked, self._memo = [], [], {}
         try:
-            for instruction, argument, _ in pickletools.genops(stream):
-                self._instructions += 1
-                if self._instructions > MAX_INSTRUCTIONS:
-                    raise MalformedPickleError(f"more than {MAX_INSTRUCTIONS} instructions")
-                self._follow(instruction.name, argument)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about escapes in quoted text that Python does not know
+                self._follow_all(stream)
         except (ValueError, IndexError, OverflowError) as error:
             raise MalformedPickleError(str(error) or type(error).__name__) from error
         return self._stack.pop()
+
+    def _follow_all(self, stream: BytesIO) -> None:
+        for instruction, argument, _ in pickletools.genops(stream):
+            self._instructions += 1
+            if self._instructions > MAX_INSTRUCTIONS:
+                raise MalformedPickleError(f"more than {MAX_INSTRUCTIONS} instructions")
+            self._follow(instruction.name, argument)
 
     def _follow(self, name: str, argument: Any) -> None:
         if name in _VALUES:

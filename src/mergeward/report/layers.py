@@ -52,12 +52,13 @@ def write_layers_picture(distance: Distance, title: str, path: Path) -> None:
     scratch = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _drawn(distance, title).save(scratch, format="PNG", optimize=True)
-        scratch.replace(path)
+        try:
+            _drawn(distance, title).save(scratch, format="PNG", optimize=True)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _drawn(distance: Distance, title: str) -> Image.Image:
@@ -86,9 +87,9 @@ def _bars(draw: ImageDraw.ImageDraw, layers: Sequence[LayerEntry], left: float, 
         middle = HEAD + (index + 0.5) * ROW
         length = BAR * one.rms / largest
         draw.text(((left - 10) * SCALE, middle * SCALE), _short(one.layer), fill=INK, font=font, anchor="rm")
-        draw.rectangle(
-            [(left * SCALE, (middle - 6) * SCALE), ((left + length) * SCALE, (middle + 6) * SCALE)], fill=BLUE
-        )
+        if length:
+            ends = [left * SCALE, (middle - 6) * SCALE, (left + length) * SCALE, (middle + 6) * SCALE]
+            draw.rectangle(ends, fill=BLUE)
         draw.text(
             ((left + length + 6) * SCALE, middle * SCALE),
             f"{one.rms:.3g}",
