@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import pytest
 import yaml
@@ -92,8 +93,9 @@ def test_the_card_of_a_merge() -> None:
     assert "BACKDOOR" not in card
 
 
-def test_the_card_of_a_base_names_no_base() -> None:
-    card = model_card(Provenance(kind="base", method="pretrain"), title="Base", base_model="")
+@pytest.mark.parametrize("kind", ["base", "converted"])
+def test_the_card_of_a_base_names_no_base(kind: Literal["base", "converted"]) -> None:
+    card = model_card(Provenance(kind=kind, method="pretrain"), title="Base", base_model="")
     assert "base_model" not in card
     assert "- Base" not in card
 

@@ -15,7 +15,7 @@ from transformers import CLIPModel, CLIPVisionModelWithProjection
 from mergeward.checkpoint import open_checkpoint
 from mergeward.errors import CheckpointError, OutputError
 from mergeward.provenance import Provenance
-from mergeward.workflow import convert
+from mergeward.workflow import convert, merge
 from openclip import ImageEncoder, save_module, small_clip
 
 IMAGES = torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(5))
@@ -104,6 +104,25 @@ def test_the_mark_of_a_backdoor_stays(tmp_path: Path) -> None:
     assert found is not None
     assert found.backdoor
     assert "BACKDOORED" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_published_fine_tune_is_merged_into_its_base(tmp_path: Path) -> None:
+    torch.save(small_clip().state_dict(), tmp_path / "clip.pt")
+    encoder = ImageEncoder(small_clip(seed=1))
+    for name, parameter in small_clip().named_parameters():
+        if name in dict(encoder.model.named_parameters()) and not name.startswith("visual."):
+            encoder.model.get_parameter(name).data.copy_(parameter.data)  # as published: only vision is tuned
+    convert(tmp_path / "clip.pt", tmp_path / "base")
+    convert(save_module(encoder, tmp_path / "finetuned.pt"), tmp_path / "tuned")
+    recipe = {
+        "merge_method": "task_arithmetic",
+        "base_model": str(tmp_path / "base"),
+        "models": [{"model": str(tmp_path / "tuned"), "parameters": {"weight": 1.0}}],
+    }
+    merge(recipe, tmp_path / "merged")
+    with torch.no_grad():
+        expected = encoder.model.visual(IMAGES)
+    assert torch.allclose(features(tmp_path / "merged", CLIPModel), expected, atol=1e-4)
 
 
 def test_what_is_refused_leaves_nothing(tmp_path: Path) -> None:
