@@ -108,7 +108,9 @@ class Machine:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about escapes in quoted text that Python does not know
                 self._follow_all(stream)
-        except (ValueError, IndexError, OverflowError) as error:
+        except IndexError as error:
+            raise MalformedPickleError("an instruction takes a value where there is none") from error
+        except (ValueError, OverflowError) as error:
             raise MalformedPickleError(str(error) or type(error).__name__) from error
         return self._stack.pop()
 
