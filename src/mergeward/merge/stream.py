@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -117,9 +118,9 @@ def _pieces(
     base, scope = problem.base, frozenset(problem.scope)
     wanted = [name for name in base.tensors if name not in done]
 
-    def parts() -> Iterator[Part]:
+    def batches() -> Iterator[list[Part]]:
         for name in track(wanted, "merging", nbytes=problem.nbytes):
-            yield from problem.parts(name, whole=merge.whole and name in scope)
+            yield from problem.batches(name, whole=merge.whole and name in scope)
 
     def piece(part: Part) -> Piece:
         stored = base.tensors[part.name].dtype
@@ -127,7 +128,7 @@ def _pieces(
         chosen = (dtype or stored) if stored.is_floating_point else stored
         return Piece(part.name, part.start, _rounded(values, part.name, chosen).cpu())
 
-    return in_order(piece, parts())
+    return chain.from_iterable(in_order(lambda batch: [piece(part) for part in batch], batches()))
 
 
 def _rounded(value: Tensor, name: str, dtype: torch.dtype) -> Tensor:

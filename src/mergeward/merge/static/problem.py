@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
@@ -17,11 +18,14 @@ from mergeward.compute import in_order
 from mergeward.progress import track
 from mergeward.seeding import numpy_generator
 
-BLOCK = 1 << 16
+BLOCK = 1 << 18
 """Values in one part of a tensor that is merged element by element: a few such parts fit a core's cache.
 
 Random draws are seeded for each block, so this number is part of the bits of the methods that draw.
 """
+
+BATCH = 8
+"""Parts that a thread works on before it turns to the next task: handing over costs as much as a short one."""
 
 Result = TypeVar("Result")
 
@@ -149,7 +153,8 @@ class StaticProblem:
             whole: Whether a part is a whole tensor; otherwise tensors are cut into blocks.
         """
         names = track(self.scope, label, nbytes=self.nbytes)
-        return in_order(function, (part for name in names for part in self.parts(name, whole=whole)))
+        batches = (batch for name in names for batch in self.batches(name, whole=whole))
+        return chain.from_iterable(in_order(lambda batch: [function(part) for part in batch], batches))
 
     def nbytes(self, name: str) -> int:
         """Return how many bytes are read to merge one tensor."""
@@ -159,6 +164,12 @@ class StaticProblem:
     @cached_property
     def _in_scope(self) -> frozenset[str]:
         return frozenset(self.scope)
+
+    def batches(self, name: str, *, whole: bool = False) -> Iterator[list[Part]]:
+        """Yield the parts of one tensor as `parts` does, as many together as make a thread's while."""
+        parts = self.parts(name, whole=whole)
+        while batch := list(islice(parts, BATCH)):
+            yield batch
 
     def parts(self, name: str, *, whole: bool = False) -> Iterator[Part]:
         """Yield the parts of one tensor in order; of one outside the scope, with the base's values only.
