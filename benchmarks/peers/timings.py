@@ -66,7 +66,6 @@ QUICK = Sizes(
     grown=(clip_vision("quick-vit-3-layers", width=384, layers=3),),
 )
 
-PER_TENSOR = "trims each tensor by itself"
 L1_NORM = "scales to the former L1 norm"
 OVERLAP = "divides by how many masks overlap"
 WHOLE_TENSOR = "masks whole tensors, not rows"
@@ -108,12 +107,7 @@ def timings(contributions: int) -> tuple[Timing, ...]:
             },
             {},
         ),
-        Timing(
-            "ties",
-            Call("ties", sparse),
-            {"fusion-bench": Call("ties_merging", trim), **mergekit_ties},
-            dict.fromkeys(mergekit_ties, PER_TENSOR),
-        ),
+        Timing("ties", Call("ties", sparse), {"fusion-bench": Call("ties_merging", trim)}, {}),
         Timing(
             "ties, semantics mergekit",
             Call("ties", {**sparse, "normalize": True, "semantics": "mergekit"}),

@@ -25,7 +25,7 @@ Random draws are seeded for each block, so this number is part of the bits of th
 """
 
 BATCH = 8
-"""Parts that a thread works on before it turns to the next task: handing over costs as much as a short one."""
+"""Parts that a thread takes at a time: handing over costs as much as a short one."""
 
 Result = TypeVar("Result")
 
