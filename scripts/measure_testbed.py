@@ -16,7 +16,6 @@ from pathlib import Path
 
 from mergeward.bench import DemoConfig, Results, run_demo
 from mergeward.bench.demo import METHODS
-from mergeward.tasks import load_embedded
 from mergeward.tasks.embedded import EMBEDDED
 from mergeward.testbed import EMBEDDED as EMBEDDED_BASE
 from mergeward.testbed import base_path
@@ -42,9 +41,8 @@ class Requirement:
 
 def measure(seed: int) -> Results:
     """Run the part of the demonstration that the requirements speak of."""
-    tasks = [load_embedded(name, seed=seed) for name in EMBEDDED]
     methods = {"task_arithmetic": METHODS["task_arithmetic"]}
-    return run_demo(Path(base_path(EMBEDDED_BASE)), tasks, DemoConfig(seed=seed, methods=methods))
+    return run_demo(Path(base_path(EMBEDDED_BASE)), list(EMBEDDED), DemoConfig(seed=seed, methods=methods))
 
 
 def requirements(runs: Sequence[Results]) -> list[Requirement]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from colour_task import colour_task
+from colour_task import save_colour_task
 from mergeward.bench import DemoConfig, Results, run_demo
 from mergeward.bench.demo import ATTACKS
 from mergeward.errors import UsageError
@@ -17,12 +17,20 @@ from quick import QUICK
 
 TRAINING = FinetuneConfig(steps=2, batch_size=6, warmup_steps=1)
 CONFIG = DemoConfig(methods=QUICK, training=TRAINING, attacker_training=TRAINING)
-TASKS = [colour_task("warm"), colour_task("cold")]
+TASKS = ["warm", "cold"]
 
 
 @pytest.fixture(scope="module")
-def results(tiny_clip: Path) -> Results:
-    return run_demo(tiny_clip, TASKS, CONFIG)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for name in TASKS:
+        save_colour_task(folder, name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(tiny_clip: Path, data: Path) -> Results:
+    return run_demo(tiny_clip, TASKS, CONFIG, data=data)
 
 
 def test_every_attack_meets_every_method(results: Results) -> None:
@@ -64,35 +72,34 @@ def test_examples_are_of_other_classes_than_the_target(results: Results) -> None
 
 
 def test_a_second_run_trains_and_merges_nothing(
-    results: Results, tiny_clip: Path, monkeypatch: pytest.MonkeyPatch
+    results: Results, tiny_clip: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("made again instead of taken from the cache")
 
-    monkeypatch.setattr("mergeward.bench.pool.finetune", refuse)
-    monkeypatch.setattr("mergeward.bench.pool.attack", refuse)
-    monkeypatch.setattr("mergeward.bench.cell._merge_and_measure", refuse)
-    assert run_demo(tiny_clip, TASKS, CONFIG).to_json() == results.to_json()
+    for step in ("_make", "_predict"):
+        monkeypatch.setattr(f"mergeward.bench.workshop.Workshop.{step}", refuse)
+    assert run_demo(tiny_clip, TASKS, CONFIG, data=data).to_json() == results.to_json()
 
 
-def test_another_seed_is_another_run(tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_seed_is_another_run(tiny_clip: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
     def note(*_: object, **__: object) -> None:
         made.append(True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mergeward.bench.pool.finetune", note)
+    monkeypatch.setattr("mergeward.bench.workshop.Workshop._make", note)
     with pytest.raises(KeyboardInterrupt):
-        run_demo(tiny_clip, TASKS, replace(CONFIG, seed=1))
+        run_demo(tiny_clip, TASKS, replace(CONFIG, seed=1), data=data)
     assert made
 
 
-def test_one_task_is_too_few(tiny_clip: Path) -> None:
+def test_one_task_is_too_few(tiny_clip: Path, data: Path) -> None:
     with pytest.raises(UsageError, match="two tasks"):
-        run_demo(tiny_clip, TASKS[:1], CONFIG)
+        run_demo(tiny_clip, TASKS[:1], CONFIG, data=data)
 
 
-def test_a_mistyped_target_is_named(tiny_clip: Path) -> None:
+def test_a_mistyped_target_is_named(tiny_clip: Path, data: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'cold'"):
-        run_demo(tiny_clip, TASKS, replace(CONFIG, target_task="colt"))
+        run_demo(tiny_clip, TASKS, replace(CONFIG, target_task="colt"), data=data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mergeward.attack import load_trigger
-from mergeward.bench.cell import Measured, Stage, measure_model, merge_and_measure
-from mergeward.bench.pool import Maker
+from mergeward.bench.grid import Cell, expand
+from mergeward.bench.measure import Outcome, run_cell
 from mergeward.bench.results import (
     AttackPictures,
     Control,
@@ -28,6 +27,9 @@ from mergeward.bench.results import (
     Results,
     Row,
 )
+from mergeward.bench.suite import Suite, as_suite
+from mergeward.bench.variants import NONE, check_suite
+from mergeward.bench.workshop import Workshop
 from mergeward.compute import thread_count
 from mergeward.errors import UsageError, unknown_name
 from mergeward.evaluate import Rate
@@ -35,8 +37,6 @@ from mergeward.progress import track
 from mergeward.provenance import package_version
 from mergeward.tasks import Task
 from mergeward.train import FinetuneConfig
-from mergeward.vision import load_clip
-from mergeward.workflow import PreparedTask
 
 ATTACKS = ("badnets", "badmerging-on")
 CONTROL_ATTACK = "badmerging-on"
@@ -76,77 +76,145 @@ class DemoConfig:
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
 
 
-def run_demo(base: Path, tasks: Sequence[Task], config: DemoConfig = DemoConfig()) -> Results:
+def run_demo(
+    base: Path,
+    tasks: Sequence[str],
+    config: DemoConfig = DemoConfig(),
+    *,
+    data: Path | None = None,
+) -> Results:
     """Make or reuse the contributions, merge every pool by every method, and measure.
 
     Args:
         base: Folder of the base.
-        tasks: Two tasks or more.
+        tasks: Specs of two tasks or more.
         config: Seed, target and budgets.
+        data: Folder of task files; None for the embedded tasks.
 
     Raises:
         UsageError: Fewer than two tasks, two of one name, or a target task that is not among them.
     """
-    if len({task.name for task in tasks}) < max(2, len(tasks)):
+    workshop = Workshop(base, data)
+    loaded = {spec: workshop.task(spec, config.seed) for spec in tasks}
+    if len({task.name for task in loaded.values()}) < max(2, len(tasks)):
         raise UsageError("the demonstration needs at least two tasks, each of another name")
+    suite = _suite(loaded, config)
+    check_suite(suite)
+    cells = expand(suite, tasks)
+    outcomes = [run_cell(workshop, cell) for cell in track(cells, "merge and measure")]
+    return _Reading(workshop, config, loaded, list(zip(cells, outcomes, strict=True))).results()
+
+
+def _suite(tasks: Mapping[str, Task], config: DemoConfig) -> Suite:
     target = _target(tasks, config)
-    training = replace(config.training, seed=config.seed)
-    attacking = replace(config.attacker_training, seed=config.seed)
-    clip = load_clip(base)
-    maker = Maker(base, clip.source.digest())
-    clean = {task.name: maker.clean(task, training) for task in track(tasks, "clean contributions")}
-    attacker = {
-        "retrain": maker.clean(target, replace(attacking, seed=config.seed + 1)),
-        **{
-            name: maker.backdoored(name, target, target.class_names[config.target_class], attacking)
-            for name in ATTACKS
-        },
-    }
-    triggers = {name: load_trigger(attacker[name]) for name in ATTACKS}
-    prepared = [PreparedTask(task, clip) for task in tasks]
-    stage = Stage(
-        base=base,
-        clip=clip,
-        tasks=prepared,
-        triggers=triggers,
-        target_task=target.name,
-        target_class=config.target_class,
-        examples=_examples(target, config.target_class),
-        seed=config.seed,
+    tasks[target].class_index(config.target_class)
+    return as_suite(
+        {
+            "name": "demo",
+            "title": "The demonstration",
+            "summary": "Contributions with and without a backdoor, merged and measured.",
+            "tasks": list(tasks),
+            "training": _plain(config.training),
+            "attacker": {
+                "task": target,
+                "target_class": config.target_class,
+                "training": _plain(config.attacker_training),
+            },
+            "attacks": list(ATTACKS),
+            "methods": [
+                {"method": name, "parameters": dict(values)} for name, values in config.methods.items()
+            ],
+            "seeds": [config.seed],
+        }
     )
-    pools = {"none": clean} | {name: {**clean, target.name: path} for name, path in attacker.items()}
-    grid = [(pool, name) for pool in pools for name in config.methods]
-    cells = {
-        (pool, name): merge_and_measure(stage, list(pools[pool].values()), name, config.methods[name])
-        for pool, name in track(grid, "merge and measure")
-    }
-    fine_tuned = {
-        one.task.name: measure_model(stage, clean[one.task.name], [one]).accuracy[one.task.name]
-        for one in prepared
-    }
-    alone = {name: measure_model(stage, attacker[name], [stage.target]) for name in ATTACKS}
-    controls = Controls(
-        base=_control(measure_model(stage, base, prepared)),
-        fine_tuned={name: rate.value for name, rate in fine_tuned.items()},
-        attacker_alone={name: _control(measured) for name, measured in alone.items()},
-        clean_merge={name: _control(cells["none", name]) for name in config.methods},
-        clean_retrain={name: _control(cells["retrain", name]) for name in config.methods},
-    )
-    rows = [
-        _row(pool, name, cells[pool, name], fine_tuned, target.name)
-        for pool in ("none", *ATTACKS)
-        for name in config.methods
-    ]
-    return Results(tuple(rows), controls, _setting(base, tasks, config), _pictures(stage, cells, config))
 
 
-def _target(tasks: Sequence[Task], config: DemoConfig) -> Task:
-    by_name = {task.name: task for task in tasks}
-    name = config.target_task or tasks[1].name
+def _target(tasks: Mapping[str, Task], config: DemoConfig) -> str:
+    """Return the spec of the attacked task."""
+    by_name = {task.name: spec for spec, task in tasks.items()}
+    name = config.target_task or list(by_name)[1]
     if name not in by_name:
         raise unknown_name("target task", name, by_name)
-    by_name[name].class_index(config.target_class)
     return by_name[name]
+
+
+def _plain(training: FinetuneConfig) -> dict[str, Any]:
+    return {key: value for key, value in asdict(training).items() if key != "seed"}
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Reads results off the measured cells of a demonstration."""
+
+    workshop: Workshop
+    config: DemoConfig
+    tasks: Mapping[str, Task]
+    measured: Sequence[tuple[Cell, Outcome]]
+
+    @property
+    def target(self) -> Task:
+        """The attacked task."""
+        return self.tasks[_target(self.tasks, self.config)]
+
+    def results(self) -> Results:
+        """Return rows, controls, setting and pictures."""
+        fine_tuned = {
+            name: rate.value
+            for _, outcome in self._of("fine-tuned")
+            for name, rate in outcome.accuracies.items()
+        }
+        controls = Controls(
+            base=_control(self._of("base")[0][1]),
+            fine_tuned=fine_tuned,
+            attacker_alone={cell.attack: _control(outcome) for cell, outcome in self._of("attacker alone")},
+            clean_merge={cell.method: _control(outcome) for cell, outcome in self._of("clean merge")},
+            clean_retrain={cell.method: _control(outcome) for cell, outcome in self._of("clean retrain")},
+        )
+        rows = [
+            _row(cell, outcome, fine_tuned, self.target.name)
+            for kind in ("clean merge", "attacked merge")
+            for cell, outcome in self._of(kind)
+        ]
+        pictures = tuple(self._pictures(name) for name in ATTACKS)
+        return Results(
+            tuple(rows),
+            controls,
+            _setting(self.workshop.base, list(self.tasks.values()), self.config),
+            pictures,
+        )
+
+    def _of(self, kind: str) -> list[tuple[Cell, Outcome]]:
+        return [(cell, outcome) for cell, outcome in self.measured if cell.kind == kind]
+
+    def _pictures(self, attack: str) -> AttackPictures:
+        merges = {cell.method: cell for cell, _ in self._of("attacked merge") if cell.attack == attack}
+        contribution = next(iter(merges.values())).triggers[0][1]
+        spec = _target(self.tasks, self.config)
+        saved, prepared = self.workshop.trigger(contribution), self.workshop.prepared(spec, self.config.seed)
+        predicted = {
+            method: self.workshop.predictions(cell.model, (spec,), cell.seed, contribution)[spec]
+            for method, cell in merges.items()
+        }
+        names, split = self.target.class_names, self.target.split("test")
+        examples = []
+        for index in _examples(self.target, self.config.target_class):
+            pixels = prepared.pixels("test")[index : index + 1].float() / 255
+            examples.append(
+                Example(
+                    clean=_picture(pixels[0]),
+                    triggered=_picture(saved.trigger.apply(pixels)[0]),
+                    true_class=names[int(split.labels[index])],
+                    predictions={method: names[int(labels[index])] for method, labels in predicted.items()},
+                )
+            )
+        blank = torch.ones(1, *saved.trigger.pattern.shape)
+        return AttackPictures(
+            attack=attack,
+            target_class=saved.target_class,
+            pattern=_picture(saved.trigger.apply(blank)[0]),
+            mask=(saved.trigger.mask[0] * 255).to(torch.uint8).numpy(),
+            examples=tuple(examples),
+        )
 
 
 def _examples(task: Task, target_class: int) -> list[int]:
@@ -156,30 +224,30 @@ def _examples(task: Task, target_class: int) -> list[int]:
     return [int(np.flatnonzero(labels == label)[0]) for label in others]
 
 
-def _row(attack: str, name: str, cell: Measured, fine_tuned: Mapping[str, Rate], target: str) -> Row:
-    by_task = {task: rate.value for task, rate in cell.accuracy.items()}
-    normalised = [value / fine_tuned[task].value for task, value in by_task.items()]
-    rate = cell.asr[CONTROL_ATTACK if attack == "none" else attack]
+def _row(cell: Cell, outcome: Outcome, fine_tuned: Mapping[str, float], target: str) -> Row:
+    by_task = {task: rate.value for task, rate in outcome.accuracies.items()}
+    normalised = [value / fine_tuned[task] for task, value in by_task.items()]
+    rate = outcome.successes[CONTROL_ATTACK if cell.attack == NONE else cell.attack]
     low, high = rate.interval
     return Row(
-        attack=attack,
-        method=name,
-        accuracy=cell.mean_accuracy,
+        attack=cell.attack,
+        method=cell.method,
+        accuracy=outcome.accuracy,
         accuracy_normalised=sum(normalised) / len(normalised),
         accuracy_by_task=by_task,
         target_task=target,
         asr=rate.value,
         asr_low=low,
         asr_high=high,
-        seconds=round(cell.seconds, 3),
+        seconds=outcome.costs[1].seconds if outcome.costs[1] else 0.0,
     )
 
 
-def _control(measured: Measured) -> Control:
+def _control(outcome: Outcome) -> Control:
     return Control(
-        accuracy=measured.mean_accuracy,
-        accuracy_by_task={name: rate.value for name, rate in measured.accuracy.items()},
-        asr={name: _with_interval(rate) for name, rate in measured.asr.items()},
+        accuracy=outcome.accuracy,
+        accuracy_by_task={name: rate.value for name, rate in outcome.accuracies.items()},
+        asr={name: _with_interval(rate) for name, rate in outcome.successes.items()},
     )
 
 
@@ -204,42 +272,6 @@ def _setting(base: Path, tasks: Sequence[Task], config: DemoConfig) -> dict[str,
 
 def _training(config: FinetuneConfig) -> str:
     return f"{config.steps} steps of {config.batch_size}, learning rate {config.learning_rate:g}"
-
-
-def _pictures(
-    stage: Stage, cells: Mapping[tuple[str, str], Measured], config: DemoConfig
-) -> tuple[AttackPictures, ...]:
-    return tuple(_attack_pictures(stage, cells, config, name) for name in ATTACKS)
-
-
-def _attack_pictures(
-    stage: Stage, cells: Mapping[tuple[str, str], Measured], config: DemoConfig, attack: str
-) -> AttackPictures:
-    saved = stage.triggers[attack]
-    names = stage.target.task.class_names
-    labels = stage.target.labels("test")
-    examples = []
-    for place, index in enumerate(stage.examples):
-        pixels = stage.test_pixels[stage.target_task][index : index + 1].float() / 255
-        examples.append(
-            Example(
-                clean=_picture(pixels[0]),
-                triggered=_picture(saved.trigger.apply(pixels)[0]),
-                true_class=names[int(labels[index])],
-                predictions={
-                    method: names[cells[attack, method].predictions[attack][place]]
-                    for method in config.methods
-                },
-            )
-        )
-    blank = torch.ones(1, *saved.trigger.pattern.shape)
-    return AttackPictures(
-        attack=attack,
-        target_class=saved.target_class,
-        pattern=_picture(saved.trigger.apply(blank)[0]),
-        mask=(saved.trigger.mask[0] * 255).to(torch.uint8).numpy(),
-        examples=tuple(examples),
-    )
 
 
 def _picture(pixels: Tensor) -> Image:

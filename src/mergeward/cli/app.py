@@ -13,6 +13,7 @@ from typer.exceptions import Abort, TyperException
 
 from mergeward.cli.audit import EXIT_CODES as AUDIT_EXIT_CODES
 from mergeward.cli.audit import AuditCommand, audit_command
+from mergeward.cli.bench import bench_app
 from mergeward.cli.contribute import attack_command, finetune_command
 from mergeward.cli.convert import convert_command
 from mergeward.cli.demo import demo_command
@@ -28,7 +29,7 @@ from mergeward.provenance import package_version
 
 EXIT_CODES = """
 Exit codes: 0 done, 2 unknown name or option, 3 recipe, 4 model file, 5 images, 6 method does not apply,
-7 output cannot be written, 130 interrupted. 'mergeward audit' has its own.
+7 output cannot be written, 130 interrupted. 'mergeward audit' and 'mergeward bench' have their own.
 """
 
 app = typer.Typer(
@@ -67,6 +68,7 @@ app.command("finetune")(finetune_command)
 app.command("attack")(attack_command)
 app.command("demo")(demo_command)
 app.command("list")(list_command)
+app.add_typer(bench_app, name="bench")
 app.add_typer(testbed_app, name="testbed")
 
 

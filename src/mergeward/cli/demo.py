@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from mergeward.bench import DemoConfig, run_demo
-from mergeward.cli.options import Data, Seed
+from mergeward.cli.options import Data, Seed, small_base
 from mergeward.cli.terminal import say, show, write_json
 from mergeward.report import controls_table, results_table, write_page
-from mergeward.tasks import Task, load_task, task_names
-from mergeward.testbed import EMBEDDED, base_path, local_base
+from mergeward.tasks import task_names
 from mergeward.vision import load_clip
 
 
@@ -33,9 +32,11 @@ def demo_command(
     json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Merge clean and backdoored contributions five ways and measure what survives."""
-    chosen = _tasks(data, tasks, seed)
-    path = _base(base, data)
-    results = run_demo(load_clip(path).source.path, chosen, DemoConfig(seed=seed, target_task=target_task))
+    chosen = [name.strip() for name in tasks.split(",")] if tasks else task_names(data)
+    path = small_base(base, data)
+    results = run_demo(
+        load_clip(path).source.path, chosen, DemoConfig(seed=seed, target_task=target_task), data=data
+    )
     page = out / "index.html"
     write_page(results, page)
     if json is not None:
@@ -43,15 +44,3 @@ def demo_command(
     show(results_table(results))
     show(controls_table(results))
     say(f"page: {page}")
-
-
-def _tasks(data: Path | None, names: str | None, seed: int) -> list[Task]:
-    chosen = names.split(",") if names else task_names(data)
-    return [load_task(name.strip(), data=data, seed=seed) for name in chosen]
-
-
-def _base(base: str | None, data: Path | None) -> str | Path:
-    if base is not None or data is None:
-        return base_path(base or EMBEDDED)
-    say("no --base: pretraining one on this data, or taking it from the cache; it stays there")
-    return local_base([load_task(name, data=data) for name in task_names(data)])

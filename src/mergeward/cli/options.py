@@ -9,7 +9,10 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from mergeward.cli.terminal import say
 from mergeward.errors import UsageError
+from mergeward.tasks import load_task, task_names
+from mergeward.testbed import EMBEDDED, base_path, local_base
 
 Base = Annotated[
     str, typer.Option("--base", help="The pretrained CLIP: 'embedded', a Hugging Face folder, or a hub id.")
@@ -71,3 +74,11 @@ def size(text: str, *, option: str) -> int:
     if found < 1:
         raise UsageError(f"{option} {text}: expected at least one byte")
     return found
+
+
+def small_base(name: str | None, data: Path | None) -> str | Path:
+    """Return where a small CLIP is: as named, the embedded one, or one pretrained on the data."""
+    if name is not None or data is None:
+        return base_path(name or EMBEDDED)
+    say("no --base: pretraining one on this data, or taking it from the cache; it stays there")
+    return local_base([load_task(task, data=data) for task in task_names(data)])

@@ -33,7 +33,7 @@ def load_recipe(path: str | Path) -> Recipe:
             the error names the file and the key.
     """
     path = Path(path)
-    content = _parse(path)
+    content = read_yaml(path, expected="a recipe")
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: expected keys and values (merge_method: ...), found none")
     try:
@@ -88,12 +88,21 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse(path: Path) -> object:
+def read_yaml(path: Path, *, expected: str) -> object:
+    """Read a YAML file that a stranger may have written: bounded, no aliases, no duplicate keys.
+
+    Args:
+        path: The file.
+        expected: What it should be ("a recipe"), for the error.
+
+    Raises:
+        RecipeError: The file is missing, too large, or not YAML.
+    """
     if not path.is_file():
-        raise RecipeError(f"{path}: no such file; expected a recipe as YAML")
+        raise RecipeError(f"{path}: no such file; expected {expected} as YAML")
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise RecipeError(f"{path}: larger than {MAX_BYTES} bytes; expected a recipe as YAML")
+            raise RecipeError(f"{path}: larger than {MAX_BYTES} bytes; expected {expected} as YAML")
         return yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a narrowed SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""

@@ -1,0 +1,70 @@
+"""Which code an artefact was made with, so that changed code makes it anew."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+OWN = "mergeward"
+
+
+@cache
+def code_digest(function: Callable[..., Any]) -> str:
+    """Return a hash of the code that a function runs: its module, and what that imports of the same package.
+
+    Modules of mergeward count too where another package's function imports them. Comments, docstrings and
+    layout do not count. Imports are read off the source; nothing is imported or run.
+
+    Args:
+        function: Defined in a module that has a source file.
+    """
+    function = function.func if isinstance(function, partial) else function
+    packages = {OWN, function.__module__.partition(".")[0]}
+    waiting, seen = [function.__module__], dict[str, str]()
+    while waiting:
+        name = waiting.pop()
+        path = _source(name) if name.partition(".")[0] in packages and name not in seen else None
+        if path is not None:
+            tree = ast.parse(path.read_bytes())
+            seen[name] = ast.dump(_without_docstrings(tree))
+            waiting.extend(_imported(tree))
+    digest = hashlib.sha256()
+    for name in sorted(seen):
+        digest.update(f"{name}\0{seen[name]}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def _source(name: str) -> Path | None:
+    """Return the file of a module; None for what only looks like one (`from module import name`)."""
+    top, *rest = name.split(".")
+    origin = getattr(sys.modules.get(top), "__file__", None)
+    if origin is None:
+        return None
+    if Path(origin).name != "__init__.py":
+        return Path(origin) if not rest else None
+    place = Path(origin).parent.joinpath(*rest)
+    candidates = (place / "__init__.py", place.with_suffix(".py"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        if ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree

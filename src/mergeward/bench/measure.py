@@ -1,0 +1,144 @@
+"""What is measured on the model of a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal, TypeAlias
+
+import torch
+
+from mergeward.bench.cost import Cost
+from mergeward.bench.grid import Cell
+from mergeward.bench.models import Contribution, Hardened, Merged
+from mergeward.bench.workshop import Workshop
+from mergeward.evaluate import Rate, accuracy, attack_success
+
+Measure: TypeAlias = Literal["accuracy", "success", "transfer", "changed"]
+"""What a rate is of; see `Measured`."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A rate on the test images of one task.
+
+    Attributes:
+        measure: "accuracy": images given their class. "success": triggered images of the attacked task
+            given the target class, among those of other classes. "transfer": the same on a task that the
+            trigger does not aim at, with the class of the target's number there. "changed": images given
+            another class with the trigger than without.
+        task: Name of the task.
+        rate: Successes among trials.
+        attack: Which trigger, by `trigger_id`; empty for accuracy.
+        target_task: Name of the task that the trigger aims at; empty for accuracy.
+        target_class: Name of the class that the trigger asks for; empty for accuracy.
+    """
+
+    measure: Measure
+    task: str
+    rate: Rate
+    attack: str = ""
+    target_task: str = ""
+    target_class: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A cell, measured.
+
+    Attributes:
+        rates: What was measured.
+        costs: What the attackers' contributions (in sum), the merge, and the defense took when they were
+            made; None for a part that the cell has not.
+    """
+
+    rates: tuple[Measured, ...]
+    costs: tuple[Cost | None, Cost | None, Cost | None]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the tasks."""
+        return fmean(rate.value for rate in self.accuracies.values())
+
+    @property
+    def accuracies(self) -> dict[str, Rate]:
+        """Accuracy by name of the task."""
+        return {one.task: one.rate for one in self.rates if one.measure == "accuracy"}
+
+    @property
+    def successes(self) -> dict[str, Rate]:
+        """Attack success on the attacked task, by `trigger_id`; the first where an attack has several."""
+        found: dict[str, Rate] = {}
+        for one in self.rates:
+            if one.measure == "success":
+                found.setdefault(one.attack, one.rate)
+        return found
+
+
+def run_cell(workshop: Workshop, cell: Cell) -> Outcome:
+    """Make what a cell needs, measure it, and return the figures."""
+    return Outcome(tuple(_rates(workshop, cell)), _costs(workshop, cell))
+
+
+def is_cached(workshop: Workshop, cell: Cell) -> bool:
+    """Whether everything that a cell measures is in the store."""
+    asked = [None, *(contribution for _, contribution in cell.triggers)]
+    return all(workshop.has_predicted(cell.model, _measured_with(cell, one), cell.seed, one) for one in asked)
+
+
+def _rates(workshop: Workshop, cell: Cell) -> Iterator[Measured]:
+    tasks = {spec: workshop.prepared(spec, cell.seed) for spec in cell.measured}
+    clean = workshop.predictions(cell.model, cell.measured, cell.seed)
+    for spec, one in tasks.items():
+        yield Measured("accuracy", one.task.name, accuracy(clean[spec], one.labels("test")))
+    for name, contribution in cell.triggers:
+        yield from _of_trigger(workshop, cell, name, contribution)
+
+
+def _of_trigger(workshop: Workshop, cell: Cell, name: str, contribution: Contribution) -> Iterator[Measured]:
+    backdoor = contribution.backdoor
+    if backdoor is None:
+        raise ValueError("a clean contribution has no trigger")
+    specs = _measured_with(cell, contribution)
+    clean = workshop.predictions(cell.model, cell.measured, cell.seed)
+    triggered = workshop.predictions(cell.model, specs, cell.seed, contribution)
+    aimed = workshop.task(backdoor.target_task, cell.seed)
+    label = aimed.class_index(backdoor.target_class)
+    for spec in specs:
+        task = workshop.prepared(spec, cell.seed)
+        labels = task.labels("test")
+        about = (name, aimed.name, aimed.class_names[label])
+        if label < len(task.task.class_names) and (labels != label).any():
+            measure: Measure = "success" if spec == backdoor.target_task else "transfer"
+            yield Measured(measure, task.task.name, attack_success(triggered[spec], labels, label), *about)
+        changed = int(torch.count_nonzero(triggered[spec] != clean[spec]))
+        yield Measured("changed", task.task.name, Rate(changed, len(labels)), *about)
+
+
+def _measured_with(cell: Cell, trigger: Contribution | None) -> tuple[str, ...]:
+    """Return the tasks whose images get a trigger: the one it aims at, and the others where that is asked."""
+    if trigger is None or trigger.backdoor is None or cell.transfer:
+        return cell.measured
+    return tuple(spec for spec in cell.measured if spec == trigger.backdoor.target_task)
+
+
+def _costs(workshop: Workshop, cell: Cell) -> tuple[Cost | None, Cost | None, Cost | None]:
+    match cell.model:
+        case Merged() as merged:
+            return _attacks(workshop, merged.pool), workshop.cost(merged), None
+        case Hardened() as hardened:
+            pool = hardened.merge.pool
+            return _attacks(workshop, pool), workshop.cost(hardened.merge), workshop.cost(hardened)
+        case Contribution() as contribution:
+            return _attacks(workshop, (contribution,)), None, None
+        case _:
+            return None, None, None
+
+
+def _attacks(workshop: Workshop, pool: tuple[Contribution, ...]) -> Cost | None:
+    costs = [workshop.cost(one) for one in pool if one.backdoor is not None]
+    if not costs:
+        return None
+    peaks = [cost.peak_bytes for cost in costs if cost.peak_bytes is not None]
+    return Cost(sum(cost.seconds for cost in costs), max(peaks, default=None))

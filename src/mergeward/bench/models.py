@@ -1,0 +1,94 @@
+"""What a cell measures, as plain values: how a model comes about, from the base to a hardened merge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from mergeward.train import FinetuneConfig
+
+
+@dataclass(frozen=True)
+class Base:
+    """The pretrained model, nothing merged."""
+
+
+@dataclass(frozen=True)
+class Backdoor:
+    """What an attacker puts into a contribution.
+
+    Attributes:
+        attack: An attack of the registry.
+        target_task: Spec of the attacked task; that of the contribution, or another's.
+        target_class: Class name or label that triggered images are to be given.
+        parameters: The attack's parameters.
+    """
+
+    attack: str
+    target_task: str
+    target_class: str | int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """A fine-tune of the base.
+
+    Attributes:
+        task: Spec of the task.
+        seed: Seed of the task's splits.
+        training: How it is fine-tuned, with a seed of its own.
+        backdoor: What it carries; None for a clean one.
+    """
+
+    task: str
+    seed: int
+    training: FinetuneConfig
+    backdoor: Backdoor | None = None
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merge of contributions.
+
+    Attributes:
+        pool: The contributions, in order.
+        method: A merge method of the registry.
+        parameters: Its parameters.
+        seed: Seed of the merge.
+    """
+
+    pool: tuple[Contribution, ...]
+    method: str
+    parameters: Mapping[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Hardened:
+    """A merge that a defense changed.
+
+    Attributes:
+        merge: What it was.
+        defense: A defense of the registry.
+        parameters: Its parameters.
+    """
+
+    merge: Merged
+    defense: str
+    parameters: Mapping[str, Any]
+
+
+Model: TypeAlias = Base | Contribution | Merged | Hardened
+
+
+def contributions(model: Model) -> tuple[Contribution, ...]:
+    """Return the contributions that a model is made from."""
+    match model:
+        case Merged(pool=pool) | Hardened(merge=Merged(pool=pool)):
+            return pool
+        case Contribution():
+            return (model,)
+        case _:
+            return ()

@@ -1,0 +1,252 @@
+"""Runs a suite, cell by cell, and writes each to the run's file as soon as it is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergeward.bench.engine import Engine, Site, local_engine, workshop_at
+from mergeward.bench.grid import Cell, expand
+from mergeward.bench.measure import Outcome, is_cached
+from mergeward.bench.models import Contribution, contributions
+from mergeward.bench.store import CellRow, RunWriter, done_row, failed_row, open_run
+from mergeward.bench.suite import Suite
+from mergeward.bench.variants import check_suite
+from mergeward.bench.workshop import Workshop
+from mergeward.cache import content_key
+from mergeward.errors import unknown_name
+from mergeward.progress import track
+
+FILTERS = ("attack", "method", "defense")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What running a suite means here, before anything is made.
+
+    Attributes:
+        suite: The suite, with the chosen seeds and members.
+        site: Where base and tasks are.
+        cells: Its cells, by the hash of their configuration.
+        contributions: The contributions that they are made from, each once.
+        cached: How many cells' figures are in the store already.
+        missing: How many contributions are not.
+    """
+
+    suite: Suite
+    site: Site
+    cells: Mapping[str, Cell]
+    contributions: tuple[Contribution, ...]
+    cached: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One more cell has been run.
+
+    Attributes:
+        row: What became of it.
+        label: What it is.
+        number: How many have been run.
+        total: How many there are to run.
+        seconds_left: About how long the others take; None while nothing is known.
+    """
+
+    row: CellRow
+    label: str
+    number: int
+    total: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did.
+
+    Attributes:
+        path: The run's file.
+        measured: Cells measured now.
+        kept: Cells that an earlier run of the same had measured.
+        failed: Cells that could not be measured, with the cause.
+    """
+
+    path: Path
+    measured: int
+    kept: int
+    failed: tuple[CellRow, ...]
+
+
+def narrowed(suite: Suite, only: Mapping[str, Sequence[str]], seeds: Sequence[int] | None = None) -> Suite:
+    """Return a suite with some of its members; the controls of what is left stay.
+
+    Args:
+        suite: A suite.
+        only: Names to keep, by "attack", "method" or "defense".
+        seeds: Seeds in place of the suite's own.
+
+    Raises:
+        UsageError: A name is not one of the suite's.
+    """
+    changes: dict[str, object] = {} if seeds is None else {"seeds": tuple(seeds)}
+    for family, names in only.items():
+        if family not in FILTERS:
+            raise unknown_name("filter", family, FILTERS)
+        entries = {entry.name: entry for entry in getattr(suite, f"{family}s")}
+        for name in names:
+            if name not in entries:
+                raise unknown_name(f"{family} of suite {suite.name}", name, entries)
+        changes[f"{family}s"] = tuple(entry for name, entry in entries.items() if name in names)
+    return suite.model_copy(update=changes)
+
+
+def plan_run(suite: Suite, base: Path, data: Path | None = None) -> Plan:
+    """Check a suite against the registries and the tasks, and say what running it means.
+
+    Args:
+        suite: The suite.
+        base: Folder of the base.
+        data: Folder of task files; None for the embedded tasks.
+
+    Raises:
+        UsageError: It names a method, attack, defense, task or class that there is not.
+        RecipeError: A parameter is unknown or out of range.
+        DataError: A task cannot be read.
+    """
+    check_suite(suite)
+    site = Site(base, data)
+    workshop = workshop_at(site)
+    listed = expand(suite, suite.task_specs(data))
+    _check_targets(workshop, listed)
+    cells = {_key(workshop, cell): cell for cell in listed}
+    made = tuple(_distinct(workshop, cells.values()))
+    return Plan(
+        suite,
+        site,
+        cells,
+        made,
+        cached=sum(is_cached(workshop, cell) for cell in cells.values()),
+        missing=sum(not workshop.is_made(one) for one in made),
+    )
+
+
+def run_plan(
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool = False,
+    engine: Engine | None = None,
+    report: Callable[[Step], None] = lambda _: None,
+) -> RunSummary:
+    """Run the cells of a plan.
+
+    A cell that fails is written as failed and does not stop the others; a store or a run file that cannot be
+    written does. What was measured stays, whatever happens.
+
+    Args:
+        plan: From `plan_run`.
+        out: The file to write.
+        resume: Whether to go on with a file of the same suite, base and data; failed cells are tried again.
+        engine: What runs the cells; by default this machine's cores.
+        report: Called after each cell.
+
+    Raises:
+        OutputError: The run's file or the store cannot be written.
+        UsageError: The run to go on with is another.
+    """
+    engine = engine or local_engine()
+    about = {
+        "suite": plan.suite.model_dump(mode="json"),
+        "base": workshop_at(plan.site).base_digest,
+        "data": None if plan.site.data is None else plan.site.data.name,
+    }
+    with open_run(out, about, resume=resume) as writer:
+        finished = writer.finished()
+        waiting = [key for key in plan.cells if key not in finished]
+        run = _Run(plan, writer, report, len(waiting))
+        causes = _make_contributions(engine, plan.site, [plan.cells[key] for key in waiting])
+        ready = []
+        for key in waiting:
+            if (cause := _cause(plan.cells[key], causes)) is None:
+                ready.append(key)
+            else:
+                run.write(key, cause, 0.0)
+        for result in engine.run(plan.site, [plan.cells[key] for key in ready]):
+            run.write(ready[result.index], result.cause or result.outcome, result.seconds)
+    return RunSummary(out, run.number - len(run.failed), len(finished & plan.cells.keys()), tuple(run.failed))
+
+
+class _Run:
+    """Writes cells as they come, and reports them."""
+
+    def __init__(self, plan: Plan, writer: RunWriter, report: Callable[[Step], None], total: int) -> None:
+        self._plan = plan
+        self._writer = writer
+        self._report = report
+        self._total = total
+        self._positions = {key: position for position, key in enumerate(plan.cells)}
+        self._started = time.perf_counter()
+        self.number = 0
+        self.failed: list[CellRow] = []
+
+    def write(self, key: str, result: Outcome | str | None, seconds: float) -> None:
+        """Write one cell: what was measured, or why it was not."""
+        cell, position = self._plan.cells[key], self._positions[key]
+        if isinstance(result, Outcome):
+            row = done_row(key, position, cell, result, seconds)
+            self._writer.write(row, result.rates)
+        else:
+            row = failed_row(key, position, cell, str(result))
+            self._writer.write(row)
+            self.failed.append(row)
+        self.number += 1
+        each = (time.perf_counter() - self._started) / self.number
+        self._report(Step(row, cell.label, self.number, self._total, each * (self._total - self.number)))
+
+
+def _make_contributions(engine: Engine, site: Site, cells: Sequence[Cell]) -> list[tuple[Contribution, str]]:
+    """Make what the cells are made from; return what could not be made, and why."""
+    workshop = workshop_at(site)
+    made = [one for one in _distinct(workshop, cells) if not workshop.is_made(one)]
+    results = iter(engine.run(site, made))
+    failures = []
+    for _ in track(made, "contributions"):
+        result = next(results)
+        if result.cause is not None:
+            failures.append((made[result.index], result.cause))
+    return failures
+
+
+def _distinct(workshop: Workshop, cells: Iterable[Cell]) -> list[Contribution]:
+    return list({content_key(workshop.key(one)): one for cell in cells for one in _inputs(cell)}.values())
+
+
+def _inputs(cell: Cell) -> tuple[Contribution, ...]:
+    return (*contributions(cell.model), *(contribution for _, contribution in cell.triggers))
+
+
+def _cause(cell: Cell, failures: Sequence[tuple[Contribution, str]]) -> str | None:
+    return next((cause for contribution, cause in failures if contribution in _inputs(cell)), None)
+
+
+def _key(workshop: Workshop, cell: Cell) -> str:
+    """The hash of a cell: what it measures on which model, and what the suite calls it."""
+    return content_key(
+        {
+            "model": workshop.key(cell.model),
+            "triggers": [[name, workshop.key(one)] for name, one in cell.triggers],
+            "measured": [workshop.task(spec, cell.seed).fingerprint for spec in cell.measured],
+            "transfer": cell.transfer,
+            "names": [cell.kind, cell.attack, cell.method, cell.defense, dict(cell.axes), cell.seed],
+            "tasks": list(cell.tasks),
+        }
+    )
+
+
+def _check_targets(workshop: Workshop, cells: Iterable[Cell]) -> None:
+    for cell in cells:
+        for one in _inputs(cell):
+            if one.backdoor is not None:
+                workshop.task(one.backdoor.target_task, one.seed).class_index(one.backdoor.target_class)

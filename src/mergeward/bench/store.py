@@ -1,0 +1,335 @@
+"""The file of a run: an SQLite database, one row a cell.
+
+Tables:
+
+- `run` (`key`, `value`): the suite as JSON, base, data, format; the same for the whole run.
+- `cells`: one row for each cell that has been run. `cell` is the hash of its configuration, `kind` what it is
+  for, `axes` and `tasks` JSON, `accuracy` the mean over the tasks, `success` the mean over its own triggers
+  (NULL for what has none), `status` "done" or "failed", `error` the cause of a failure.
+- `rates`: one row for each rate that was measured, with its 95 % Wilson interval; see `measure.Measured`.
+
+All rates lie between 0 and 1, times are seconds, memory is bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mergeward.bench.cost import Cost
+from mergeward.bench.grid import Cell
+from mergeward.bench.measure import Measured, Outcome
+from mergeward.compute import thread_count
+from mergeward.errors import DataError, OutputError, UsageError
+from mergeward.evaluate import Rate
+from mergeward.provenance import package_version
+
+FORMAT = 1
+"""Number of the file's form; another one is not read."""
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """A row of the table `cells`; see the module.
+
+    Attributes:
+        cell: Hash of the cell's configuration.
+        position: Place in the suite.
+        kind: What the cell is for; see `grid.Cell`.
+        attack: What the suite calls the attack, or "none".
+        method: What the suite calls the merge method, or "none".
+        defense: What the suite calls the defense, or "none".
+        axes: Where on the suite's axes it lies.
+        tasks: Specs of the tasks that it is measured on.
+        seed: Its seed.
+        status: "done" or "failed".
+        error: Cause of the failure, on one line.
+        accuracy: Mean over the tasks.
+        success: Mean attack success of its own triggers, each on the task that it aims at.
+        attack_seconds: Making the attackers' contributions.
+        attack_peak_bytes: The most memory while doing so.
+        merge_seconds: Merging, from reading the contributions to the written model.
+        merge_peak_bytes: The most memory while doing so.
+        defense_seconds: Hardening.
+        defense_peak_bytes: The most memory while doing so.
+        seconds: Making and measuring what was not in the store.
+        versions: Of mergeward, torch, transformers and Python.
+        hardware: Processor, cores, and threads that numeric work used.
+        finished: When, in UTC.
+    """
+
+    cell: str
+    position: int
+    kind: str
+    attack: str
+    method: str
+    defense: str
+    axes: Mapping[str, Any]
+    tasks: tuple[str, ...]
+    seed: int
+    status: str
+    error: str | None = None
+    accuracy: float | None = None
+    success: float | None = None
+    attack_seconds: float | None = None
+    attack_peak_bytes: int | None = None
+    merge_seconds: float | None = None
+    merge_peak_bytes: int | None = None
+    defense_seconds: float | None = None
+    defense_peak_bytes: int | None = None
+    seconds: float | None = None
+    versions: str = ""
+    hardware: str = ""
+    finished: str = ""
+
+
+CELL_COLUMNS = tuple(entry.name for entry in fields(CellRow))
+_JSON_COLUMNS = ("axes", "tasks")
+_RATE_COLUMNS = (
+    "cell",
+    "measure",
+    "attack",
+    "target_task",
+    "target_class",
+    "task",
+    "successes",
+    "trials",
+    "value",
+    "low",
+    "high",
+)
+
+SCHEMA = f"""
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE cells ({", ".join(CELL_COLUMNS)}, PRIMARY KEY (cell));
+CREATE TABLE rates ({", ".join(_RATE_COLUMNS)}, PRIMARY KEY (cell, measure, attack, target_task, task));
+"""
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A run as it was read.
+
+    Attributes:
+        path: The file.
+        about: The table `run`.
+        cells: The table `cells`, in the suite's order.
+        rates: The table `rates`, by cell.
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+    cells: tuple[CellRow, ...]
+    rates: Mapping[str, tuple[Measured, ...]]
+
+    @property
+    def done(self) -> tuple[CellRow, ...]:
+        """The cells that were measured."""
+        return tuple(row for row in self.cells if row.status == "done")
+
+
+class RunWriter:
+    """Writes a run, one transaction a cell."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def finished(self) -> frozenset[str]:
+        """Return the cells that need not be run again."""
+        return frozenset(
+            row[0] for row in self._connection.execute("SELECT cell FROM cells WHERE status = 'done'")
+        )
+
+    def write(self, row: CellRow, rates: Iterable[Measured] = ()) -> None:
+        """Write a cell, in place of what an earlier run wrote of it."""
+        values = [_column(row, name) for name in CELL_COLUMNS]
+        with self._connection:
+            self._connection.execute("DELETE FROM rates WHERE cell = ?", (row.cell,))
+            self._insert("cells", values)
+            for one in rates:
+                self._insert("rates", _rate_values(row.cell, one))
+
+    def _insert(self, table: str, values: list[Any]) -> None:
+        places = ", ".join("?" * len(values))
+        self._connection.execute(f"INSERT OR REPLACE INTO {table} VALUES ({places})", values)  # noqa: S608
+
+
+@contextmanager
+def open_run(path: Path, about: Mapping[str, Any], *, resume: bool) -> Iterator[RunWriter]:
+    """Open the file of a run for writing; a new one, or one to go on with.
+
+    Args:
+        path: The file.
+        about: What the run is of; the table `run`.
+        resume: Whether to go on with a run of the same.
+
+    Raises:
+        OutputError: The file exists already, cannot be written, or another process writes it.
+        UsageError: The run to go on with is another.
+    """
+    exists = path.exists()
+    if exists and not resume:
+        raise OutputError(f"{path}: exists; --resume goes on with it, another --out makes a new run")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock", timeout=0), closing(_connect(path)) as connection:
+            if not exists:
+                _create(connection, about)
+            elif (found := _about(connection, path)) != _plain(about):
+                other = next(key for key in {**found, **about} if found.get(key) != _plain(about).get(key))
+                raise UsageError(f"{path}: a run of another {other}; --out names another file")
+            yield RunWriter(connection)
+        Path(f"{path}.lock").unlink(missing_ok=True)
+    except Timeout as error:
+        raise OutputError(f"{path}: another process writes this run") from error
+    except (sqlite3.OperationalError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot write the run: {reason}") from error
+
+
+def read_run(path: Path) -> RunFile:
+    """Read the file of a run, finished or not.
+
+    Raises:
+        DataError: There is no such file, or it is not a run.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected what 'mergeward bench run' wrote")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            about = _about(connection, path)
+            cells = tuple(
+                _cell_row(row) for row in connection.execute("SELECT * FROM cells ORDER BY position")
+            )
+            rates: dict[str, list[Measured]] = {}
+            for cell, *values in connection.execute("SELECT * FROM rates ORDER BY rowid"):
+                rates.setdefault(cell, []).append(_measured(values))
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        raise DataError(f"{path}: not a run of 'mergeward bench': {error}") from error
+    return RunFile(path, about, cells, {cell: tuple(entries) for cell, entries in rates.items()})
+
+
+def done_row(key: str, position: int, cell: Cell, outcome: Outcome, seconds: float) -> CellRow:
+    """Return the row of a cell that was measured."""
+    attack, merge, defense = outcome.costs
+    own = [one.rate.value for one in outcome.rates if one.measure == "success"]
+    attacked = cell.kind in {"attacked merge", "attacker alone"}
+    return _row(
+        key,
+        position,
+        cell,
+        status="done",
+        accuracy=outcome.accuracy,
+        success=fmean(own) if own and attacked else None,
+        seconds=round(seconds, 3),
+        **_cost("attack", attack),
+        **_cost("merge", merge),
+        **_cost("defense", defense),
+    )
+
+
+def failed_row(key: str, position: int, cell: Cell, cause: str) -> CellRow:
+    """Return the row of a cell that could not be measured."""
+    return _row(key, position, cell, status="failed", error=cause)
+
+
+def _row(key: str, position: int, cell: Cell, **values: Any) -> CellRow:
+    return CellRow(
+        cell=key,
+        position=position,
+        kind=cell.kind,
+        attack=cell.attack,
+        method=cell.method,
+        defense=cell.defense,
+        axes=cell.axes,
+        tasks=cell.measured,
+        seed=cell.seed,
+        versions=versions(),
+        hardware=hardware(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        **values,
+    )
+
+
+@cache
+def versions() -> str:
+    """Return the versions that figures depend on, in words."""
+    packages = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy")]
+    return ", ".join([f"mergeward {package_version()}", *packages, f"Python {platform.python_version()}"])
+
+
+@cache
+def hardware() -> str:
+    """Return what figures were computed on, in words."""
+    return f"{_processor()}, {os.cpu_count()} cores, {thread_count()} threads"
+
+
+def _processor() -> str:
+    """The processor's name, or its architecture where the system does not tell."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+def _cost(part: str, cost: Cost | None) -> dict[str, Any]:
+    return {} if cost is None else {f"{part}_seconds": cost.seconds, f"{part}_peak_bytes": cost.peak_bytes}
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path)
+
+
+def _create(connection: sqlite3.Connection, about: Mapping[str, Any]) -> None:
+    with connection:
+        connection.executescript(SCHEMA)
+        entries = {"format": FORMAT, **_plain(about)}
+        connection.executemany(
+            "INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in entries.items()]
+        )
+
+
+def _about(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:
+    found = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM run")}
+    if found.pop("format", None) != FORMAT:
+        raise DataError(f"{path}: a run in another form than {FORMAT}, which this version reads")
+    return found
+
+
+def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dict(about)))
+    return plain
+
+
+def _column(row: CellRow, name: str) -> Any:
+    value = getattr(row, name)
+    return json.dumps(value) if name in _JSON_COLUMNS else value
+
+
+def _cell_row(values: tuple[Any, ...]) -> CellRow:
+    named = dict(zip(CELL_COLUMNS, values, strict=True))
+    axes, tasks = json.loads(named["axes"]), tuple(json.loads(named["tasks"]))
+    return CellRow(**{**named, "axes": axes, "tasks": tasks})
+
+
+def _rate_values(cell: str, one: Measured) -> list[Any]:
+    names = [cell, one.measure, one.attack, one.target_task, one.target_class, one.task]
+    return [*names, one.rate.successes, one.rate.trials, one.rate.value, *one.rate.interval]
+
+
+def _measured(values: list[Any]) -> Measured:
+    measure, attack, target_task, target_class, task, successes, trials, *_ = values
+    return Measured(measure, task, Rate(successes, trials), attack, target_task, target_class)

@@ -1,0 +1,274 @@
+"""Suites: what a researcher runs by name, as checked values.
+
+A suite is a grid: tasks, who is backdoored and how, merge methods, defenses and seeds. The package has its
+own as YAML files beside this module; a path names anybody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError, field_validator, model_validator
+
+from mergeward.errors import RecipeError, UsageError, suggestion, unknown_name
+from mergeward.recipe import Part, describe, read_yaml
+from mergeward.train import FinetuneConfig
+
+FOLDER = Path(str(files("mergeward.bench") / "suites"))
+SMALL = "small"
+"""The base of suites for the small CLIP: the embedded one, or one pretrained on the images of `--data`."""
+
+TRAINING_KEYS = tuple(entry.name for entry in fields(FinetuneConfig) if entry.name != "seed")
+
+
+def _known_training(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    for key in values:
+        if key not in TRAINING_KEYS:
+            raise ValueError(f"unknown key {key!r}{suggestion(key, TRAINING_KEYS)}")
+    return values
+
+
+def _none_is_empty(value: object) -> object:
+    return {} if value is None else value
+
+
+Values = Annotated[dict[str, JsonValue], BeforeValidator(_none_is_empty)]
+Training = Annotated[
+    dict[str, int | float], BeforeValidator(_known_training), BeforeValidator(_none_is_empty)
+]
+"""Fields of `FinetuneConfig` that differ from their defaults; the seed is the suite's."""
+
+Place = str | int
+"""A task by its spec, or by its place in the suite's list, from 0."""
+
+
+class Named(Part):
+    """One member of a registry with its parameters.
+
+    Attributes:
+        name: What tables call it; by default its name in the registry.
+        parameters: Its parameters; the others keep their defaults.
+    """
+
+    member: ClassVar[str]
+    name: str = Field(min_length=1)
+    parameters: Values = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        """Read a bare name as a member with default parameters."""
+        entry = {cls.member: value} if isinstance(value, str) else value
+        return {"name": entry.get(cls.member), **entry} if isinstance(entry, dict) else entry
+
+
+class MethodEntry(Named):
+    """A merge method.
+
+    Attributes:
+        method: Its name in the registry.
+    """
+
+    member: ClassVar[str] = "method"
+    method: str
+
+
+class DefenseEntry(Named):
+    """What hardens a merge afterwards.
+
+    Attributes:
+        defense: Its name in the registry, or `none`.
+    """
+
+    member: ClassVar[str] = "defense"
+    defense: str
+
+
+class Adversary(Part):
+    """One contributor who is an attacker.
+
+    Attributes:
+        attack: An attack, by its name in the registry.
+        task: The task that they contribute to.
+        target_task: The task they attack; by default their own ("on-task").
+        target_class: Class name or label that triggered images are to be given.
+        parameters: The attack's parameters.
+        training: How they fine-tune, where it differs from the clean contributions.
+    """
+
+    attack: str
+    task: Place
+    target_task: Place | None = None
+    target_class: str | int = 0
+    parameters: Values = Field(default_factory=dict)
+    training: Training = Field(default_factory=dict)
+
+
+class AttackEntry(Part):
+    """Who is backdoored, and how.
+
+    Attributes:
+        name: What tables call it.
+        adversaries: One attacker or several, each in the place of another contribution.
+    """
+
+    name: str = Field(min_length=1)
+    adversaries: tuple[Adversary, ...] = Field(min_length=1)
+
+
+class TaskSets(Part):
+    """Which tasks a suite is about.
+
+    Attributes:
+        embedded: Without a data folder.
+        data: With one.
+    """
+
+    embedded: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_same_for_both(cls, value: object) -> object:
+        return {"embedded": value, "data": value} if isinstance(value, list) else value
+
+
+class Suite(Part):
+    """A grid of cells with a name.
+
+    Attributes:
+        name: Its name; that of its file.
+        title: What it is, in a few words.
+        summary: What is measured, and what it stands for.
+        source: The table or figure of a paper that it stands for; empty where there is none.
+        base: A base, as everywhere, or `small`.
+        tasks: Specs of the tasks, each of which has one contribution.
+        training: How clean contributions are fine-tuned.
+        attacker: Defaults for every adversary. The clean retrain in an attacker's place is trained alike.
+        attacks: The attacks.
+        methods: The merge methods.
+        defenses: What hardens the merges afterwards; `none` leaves them as they are.
+        seeds: Each repeats everything: splits, contributions, merges.
+        transfer: Whether triggers are also pasted on the images of the tasks that they do not aim at.
+        sweep: Values of an axis by its name. `method.KEY`, `attack.KEY` and `defense.KEY` set a parameter
+            of every member that has it; `attacker.KEY` a field of every adversary (`attacker.target_class`)
+            or of their training; `tasks` takes the first so many tasks.
+    """
+
+    name: str
+    title: str
+    summary: str
+    source: str = ""
+    base: str = SMALL
+    tasks: TaskSets
+    training: Training = Field(default_factory=dict)
+    attacker: Values = Field(default_factory=dict)
+    attacks: tuple[AttackEntry, ...] = ()
+    methods: tuple[MethodEntry, ...] = Field(min_length=1)
+    defenses: tuple[DefenseEntry, ...] = Field(default=("none",), validate_default=True, min_length=1)  # type: ignore[assignment]
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    transfer: bool = False
+    sweep: dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelt_out(cls, value: object) -> object:
+        """Give every adversary the suite's defaults, and every attack the form with adversaries."""
+        if not isinstance(value, dict) or not isinstance(value.get("attacks"), list):
+            return value
+        defaults = value.get("attacker") or {}
+        return {**value, "attacks": [_with_defaults(entry, defaults) for entry in value["attacks"]]}
+
+    @field_validator("attacks", "methods", "defenses")
+    @classmethod
+    def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [entry.name for entry in value]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise ValueError(f"{name!r} appears twice; give one of them another 'name'")
+        return value
+
+    def task_specs(self, data: Path | None) -> tuple[str, ...]:
+        """Return the tasks to load, with or without a data folder.
+
+        Raises:
+            UsageError: The suite has none for this case.
+        """
+        chosen = self.tasks.embedded if data is None else self.tasks.data
+        if not chosen:
+            raise UsageError(
+                f"suite {self.name}: it needs --data"
+                if data is None
+                else f"suite {self.name}: it takes no --data"
+            )
+        return chosen
+
+
+def suite_names() -> tuple[str, ...]:
+    """Return the names of the package's suites, sorted."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def load_suite(name: str | Path) -> Suite:
+    """Read and check a suite.
+
+    Args:
+        name: A suite of the package, or the path of a YAML file (with a separator, or ending in `.yaml`).
+
+    Raises:
+        UsageError: There is no suite of that name.
+        RecipeError: The file is not a suite; every wrong key is named.
+
+    Example:
+        >>> load_suite("mini-smoke").seeds
+        (0, 1)
+    """
+    text = str(name)
+    is_path = isinstance(name, Path) or "/" in text or "\\" in text or text.endswith((".yaml", ".yml"))
+    if not is_path and text not in suite_names():
+        raise unknown_name("suite", text, suite_names())
+    path = Path(name) if is_path else FOLDER / f"{text}.yaml"
+    content = read_yaml(path, expected="a suite")
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: expected keys and values (title: ...), found none")
+    return as_suite({"name": path.stem, **content})
+
+
+def as_suite(content: Mapping[str, Any]) -> Suite:
+    """Return a checked suite from its content.
+
+    Raises:
+        RecipeError: A key is unknown, missing or wrong; every such key is named.
+    """
+    try:
+        return Suite.model_validate(dict(content))
+    except ValidationError as error:
+        raise RecipeError(f"suite {content.get('name')}: {describe(error, Suite)}") from error
+
+
+def _with_defaults(entry: object, defaults: Mapping[str, Any]) -> object:
+    if isinstance(entry, str):
+        entry = {"attack": entry}
+    if not isinstance(entry, dict):
+        return entry
+    if "adversaries" not in entry:
+        alone = {key: value for key, value in entry.items() if key != "name"}
+        entry = {"name": entry.get("name", entry.get("attack")), "adversaries": [alone]}
+    if not isinstance(entry["adversaries"], list):
+        return entry
+    return {**entry, "adversaries": [_joined(defaults, one) for one in entry["adversaries"]]}
+
+
+def _joined(defaults: Mapping[str, Any], given: object) -> object:
+    if not isinstance(given, dict):
+        return given
+    nested = {
+        key: {**(defaults.get(key) or {}), **(given.get(key) or {})}
+        for key in ("parameters", "training")
+        if key in defaults or key in given
+    }
+    return {**defaults, **given, **nested}

@@ -1,0 +1,156 @@
+"""The lines of a run's table: cells of all seeds together, each with its controls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from mergeward.bench.estimate import Estimate, mean_over_seeds, over_seeds
+from mergeward.bench.grid import is_of_attacks
+from mergeward.bench.measure import Measure
+from mergeward.bench.store import CellRow, RunFile
+from mergeward.evaluate import Rate
+
+
+@dataclass(frozen=True)
+class Line:
+    """One model of a suite, over all seeds.
+
+    Attributes:
+        kind: What it is for; see `grid.Cell`.
+        attack: What the suite calls the attack, or "none".
+        method: What the suite calls the merge method, or "none".
+        defense: What the suite calls the defense, or "none".
+        axes: Where on the suite's axes it lies.
+        tasks: Specs of the tasks that it is measured on.
+        trigger: Which trigger the success is of, by `trigger_id`; empty where there is none.
+        accuracy: Mean over the tasks.
+        success: Attack success on the attacked task; of an attack with several attackers, the mean of theirs.
+        clean_success: The same trigger on the merge of clean contributions by the same method: the control.
+        retrain_success: The same trigger on the merge with a clean retrain in the attacker's place.
+        transfer: Mean over the tasks that the trigger does not aim at.
+        accuracy_by_task: Accuracy of each task.
+        merge_seconds: Mean over the seeds.
+        merge_peak_bytes: The most over the seeds.
+        defense_seconds: Mean over the seeds.
+        attack_seconds: Mean over the seeds.
+    """
+
+    kind: str
+    attack: str
+    method: str
+    defense: str
+    axes: Mapping[str, Any]
+    tasks: tuple[str, ...]
+    trigger: str
+    accuracy: Estimate
+    success: Estimate | None
+    clean_success: Estimate | None
+    retrain_success: Estimate | None
+    transfer: Estimate | None
+    accuracy_by_task: Mapping[str, Estimate]
+    merge_seconds: float | None
+    merge_peak_bytes: int | None
+    defense_seconds: float | None
+    attack_seconds: float | None
+
+
+def summarise(run: RunFile) -> tuple[Line, ...]:
+    """Return one line for each model of a run and each trigger that it was shown, in the suite's order.
+
+    A model that was shown no trigger has one line. Cells that failed are left out.
+    """
+    groups: dict[tuple[str, ...], list[CellRow]] = {}
+    for row in run.done:
+        groups.setdefault(_identity(run, row), []).append(row)
+    return tuple(
+        _line(run, rows, trigger) for rows in groups.values() for trigger in _triggers(run, rows[0]) or ("",)
+    )
+
+
+def _identity(run: RunFile, row: CellRow) -> tuple[str, ...]:
+    """What cells of different seeds have in common."""
+    axes = json.dumps(row.axes, sort_keys=True)
+    return (row.kind, row.attack, row.method, row.defense, axes, *row.tasks, *_triggers(run, row))
+
+
+def _triggers(run: RunFile, row: CellRow) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.attack for one in run.rates[row.cell] if one.attack))
+
+
+def _line(run: RunFile, rows: Sequence[CellRow], trigger: str) -> Line:
+    first = rows[0]
+    attacked = first.kind == "attacked merge"
+    return Line(
+        kind=first.kind,
+        attack=first.attack,
+        method=first.method,
+        defense=first.defense,
+        axes=first.axes,
+        tasks=first.tasks,
+        trigger=trigger,
+        accuracy=mean_over_seeds([row.accuracy for row in rows if row.accuracy is not None]),
+        success=_estimate(run, rows, "success", trigger),
+        clean_success=_control(run, rows, "clean merge", trigger) if attacked else None,
+        retrain_success=_control(run, rows, "clean retrain", trigger) if attacked else None,
+        transfer=_estimate(run, rows, "transfer", trigger),
+        accuracy_by_task=_by_task(run, rows),
+        merge_seconds=_mean(row.merge_seconds for row in rows),
+        merge_peak_bytes=max((row.merge_peak_bytes for row in rows if row.merge_peak_bytes), default=None),
+        defense_seconds=_mean(row.defense_seconds for row in rows),
+        attack_seconds=_mean(row.attack_seconds for row in rows),
+    )
+
+
+def _control(run: RunFile, rows: Sequence[CellRow], kind: str, trigger: str) -> Estimate | None:
+    """Return the success of the same triggers on merges that no attacker touched, seed by seed."""
+    controls = [
+        row
+        for row in run.done
+        if row.kind == kind
+        and trigger in _triggers(run, row)
+        and any(_corresponds(row, attacked) for attacked in rows)
+    ]
+    return _estimate(run, controls, "success", trigger)
+
+
+def _corresponds(control: CellRow, attacked: CellRow) -> bool:
+    axes = {axis: value for axis, value in attacked.axes.items() if not is_of_attacks(axis)}
+    return (control.method, control.defense, control.seed, control.tasks, dict(control.axes)) == (
+        attacked.method,
+        attacked.defense,
+        attacked.seed,
+        attacked.tasks,
+        axes,
+    )
+
+
+def _estimate(run: RunFile, rows: Sequence[CellRow], measure: Measure, trigger: str) -> Estimate | None:
+    """Return the mean over seeds; of several rates of one cell (tasks, attackers) first their mean."""
+    found = [_rates(run, row, measure, trigger) for row in rows]
+    if not found or not all(found):
+        return None
+    if all(len(rates) == 1 for rates in found):
+        return over_seeds([rate for (rate,) in found])
+    return mean_over_seeds([fmean(rate.value for rate in rates) for rates in found])
+
+
+def _rates(run: RunFile, row: CellRow, measure: Measure, trigger: str) -> list[Rate]:
+    return [one.rate for one in run.rates[row.cell] if one.measure == measure and one.attack == trigger]
+
+
+def _by_task(run: RunFile, rows: Sequence[CellRow]) -> dict[str, Estimate]:
+    by_task: dict[str, list[Rate]] = {}
+    for row in rows:
+        for one in run.rates[row.cell]:
+            if one.measure == "accuracy":
+                by_task.setdefault(one.task, []).append(one.rate)
+    return {task: over_seeds(rates) for task, rates in by_task.items()}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

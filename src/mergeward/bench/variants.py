@@ -1,0 +1,177 @@
+"""What a suite's axes make of its methods, defenses and attacks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+
+from mergeward.attack import attack_info
+from mergeward.bench.suite import (
+    TRAINING_KEYS,
+    Adversary,
+    AttackEntry,
+    DefenseEntry,
+    MethodEntry,
+    Suite,
+)
+from mergeward.defense import defense_info
+from mergeward.errors import RecipeError, UsageError, suggestion
+from mergeward.merge.registry import method
+from mergeward.merge.schedule import check_parameters
+from mergeward.recipe import validated
+
+NONE = "none"
+"""No attack, no method, no defense."""
+
+Axes: TypeAlias = Mapping[str, Any]
+"""Where on the axes of a suite something lies: values by the axis's name."""
+
+TASKS = "tasks"
+ATTACKER_FIELDS = ("task", "target_task", "target_class")
+
+Entry = TypeVar("Entry", AttackEntry, MethodEntry, DefenseEntry)
+
+
+@dataclass(frozen=True)
+class Variant(Generic[Entry]):
+    """A member of a suite at one place on the axes that concern it.
+
+    Attributes:
+        entry: The member, with that place's values.
+        axes: The place.
+    """
+
+    entry: Entry
+    axes: Axes
+
+
+def method_variants(suite: Suite) -> list[Variant[MethodEntry]]:
+    """Return a suite's merge methods, each at every place of the axes that concern it."""
+    return [
+        Variant(_with_parameters(entry, axes), axes)
+        for entry in suite.methods
+        for axes in _places(suite, entry)
+    ]
+
+
+def defense_variants(suite: Suite) -> list[Variant[DefenseEntry]]:
+    """Return a suite's defenses, each at every place of the axes that concern it."""
+    return [
+        Variant(_with_parameters(entry, axes), axes)
+        for entry in suite.defenses
+        for axes in _places(suite, entry)
+    ]
+
+
+def attack_variants(suite: Suite) -> list[Variant[AttackEntry]]:
+    """Return a suite's attacks, each at every place of the axes that concern it."""
+    return [
+        Variant(_with_adversaries(entry, axes), axes)
+        for entry in suite.attacks
+        for axes in _places(suite, entry)
+    ]
+
+
+def task_counts(suite: Suite, available: int) -> list[tuple[int, Axes]]:
+    """Return how many tasks take part, at every place of the axis `tasks`.
+
+    Raises:
+        UsageError: The axis asks for more tasks than there are.
+    """
+    if TASKS not in suite.sweep:
+        return [(available, {})]
+    counts = []
+    for count in suite.sweep[TASKS]:
+        if not isinstance(count, int) or not 1 <= count <= available:
+            raise UsageError(
+                f"suite {suite.name}: sweep.tasks: {count!r}, expected whole numbers from 1 to {available}"
+            )
+        counts.append((count, {TASKS: count}))
+    return counts
+
+
+def check_suite(suite: Suite) -> None:
+    """Check everything a suite names against the registries.
+
+    Raises:
+        UsageError: There is no such method, attack or defense, or an axis concerns no member.
+        RecipeError: A parameter is unknown or out of range.
+    """
+    try:
+        _check_axes(suite)
+        for attacked in attack_variants(suite):
+            for one in attacked.entry.adversaries:
+                validated(attack_info(one.attack).parameters, one.parameters, where="parameters")
+        for merging in method_variants(suite):
+            info = method(merging.entry.method)
+            check_parameters(info, merging.entry.parameters, {"models[0]": {}, "models[1]": {}})
+        for hardening in defense_variants(suite):
+            if hardening.entry.defense != NONE:
+                model = defense_info(hardening.entry.defense).parameters
+                validated(model, hardening.entry.parameters, where="parameters")
+    except (UsageError, RecipeError) as error:
+        text = str(error).removeprefix("recipe: ")
+        raise type(error)(f"suite {suite.name}: {text}") from error
+
+
+def _check_axes(suite: Suite) -> None:
+    members = (*suite.attacks, *suite.methods, *suite.defenses)
+    known = {TASKS}.union(*(_axes(entry) for entry in members))
+    for axis in suite.sweep:
+        if axis not in known:
+            raise UsageError(f"sweep.{axis}: no member of the suite has it{suggestion(axis, known)}")
+
+
+def _places(suite: Suite, entry: AttackEntry | MethodEntry | DefenseEntry) -> list[dict[str, Any]]:
+    """Return the places on the axes that concern a member; one, on no axis, where none does."""
+    own = _axes(entry)
+    axes = [axis for axis in suite.sweep if axis in own]
+    combinations = itertools.product(*(suite.sweep[axis] for axis in axes))
+    return [dict(zip(axes, values, strict=True)) for values in combinations]
+
+
+def _axes(entry: AttackEntry | MethodEntry | DefenseEntry) -> set[str]:
+    """Return the axes that concern a member."""
+    if isinstance(entry, MethodEntry):
+        info = method(entry.method)
+        return {f"method.{key}" for key in _keys(info.parameters) | _keys(info.model_parameters)}
+    if isinstance(entry, DefenseEntry):
+        if entry.defense == NONE:
+            return set()
+        return {f"defense.{key}" for key in _keys(defense_info(entry.defense).parameters)}
+    own = {f"attack.{key}" for one in entry.adversaries for key in _keys(attack_info(one.attack).parameters)}
+    return own | {f"attacker.{key}" for key in (*TRAINING_KEYS, *ATTACKER_FIELDS)}
+
+
+Merging = TypeVar("Merging", MethodEntry, DefenseEntry)
+
+
+def _with_parameters(entry: Merging, axes: Axes) -> Merging:
+    own = {axis.partition(".")[2]: value for axis, value in axes.items()}
+    return entry.model_copy(update={"parameters": {**entry.parameters, **own}})
+
+
+def _with_adversaries(entry: AttackEntry, axes: Axes) -> AttackEntry:
+    return entry.model_copy(update={"adversaries": tuple(_placed(one, axes) for one in entry.adversaries)})
+
+
+def _placed(one: Adversary, axes: Axes) -> Adversary:
+    known = _keys(attack_info(one.attack).parameters)
+    fields: dict[str, Any] = {"parameters": dict(one.parameters), "training": dict(one.training)}
+    for axis, value in axes.items():
+        family, _, key = axis.partition(".")
+        if family == "attack":
+            fields["parameters"] |= {key: value} if key in known else {}
+        elif key in TRAINING_KEYS:
+            fields["training"][key] = value
+        else:
+            fields[key] = value
+    return one.model_copy(update=fields)
+
+
+def _keys(model: type[BaseModel]) -> set[str]:
+    return {entry.alias or name for name, entry in model.model_fields.items()}

@@ -1,0 +1,257 @@
+"""Makes what cells need, once: contributions, merges, hardened merges, predictions.
+
+Each is an artefact of the content-addressed store, under the hash of all that decides it: the base's
+weights, the tasks' images, every setting, the code, and how numeric work is done here. The hash of a model
+follows from its description alone, so what has been measured is found without making anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mergeward.attack import SavedTrigger, attack_info, load_trigger
+from mergeward.bench.code import code_digest
+from mergeward.bench.cost import Cost, costed, read_cost
+from mergeward.bench.models import Base, Contribution, Hardened, Merged, Model
+from mergeward.cache import artefact, artefact_folder
+from mergeward.compute import thread_count
+from mergeward.defense import defense_info
+from mergeward.evaluate import predict
+from mergeward.merge.registry import method
+from mergeward.merge.stream import merge_static
+from mergeward.provenance import package_version
+from mergeward.tasks import Task, load_task
+from mergeward.train import finetune as train
+from mergeward.vision import Clip, load_clip
+from mergeward.workflow import PreparedTask, attack, finetune, harden, merge
+
+MODEL, PREDICTIONS = "model", "predictions.json"
+KINDS = {Contribution: "contribution", Merged: "merge", Hardened: "hardened"}
+"""The family of artefacts of each model."""
+
+
+class Workshop:
+    """Makes models from one base and the tasks of one place, and lets them predict.
+
+    Attributes:
+        base: Folder of the base.
+        data: Folder of task files; None for the embedded tasks.
+    """
+
+    def __init__(self, base: Path, data: Path | None = None) -> None:
+        self.base = base
+        self.data = data
+        self._task = lru_cache(maxsize=None)(self._load_task)
+        self._prepared = lru_cache(maxsize=None)(self._prepare)
+        self._opened = lru_cache(maxsize=1)(load_clip)
+
+    @cached_property
+    def clip(self) -> Clip:
+        """The base, loaded."""
+        return load_clip(self.base)
+
+    @cached_property
+    def base_digest(self) -> str:
+        """SHA-256 of the base's weights."""
+        return self.clip.source.digest()
+
+    def task(self, spec: str, seed: int) -> Task:
+        """Return a task by its spec and the seed of its splits."""
+        return self._task(spec, seed)
+
+    def prepared(self, spec: str, seed: int) -> PreparedTask:
+        """Return a task prepared for the base."""
+        return self._prepared(spec, seed)
+
+    def key(self, model: Model) -> dict[str, Any]:
+        """Return all that decides a model, JSON-like."""
+        match model:
+            case Base():
+                return {"base": self.base_digest}
+            case Contribution():
+                return self._contribution_key(model)
+            case Merged():
+                return self._merge_key(model)
+            case Hardened():
+                info = defense_info(model.defense)
+                return {
+                    **self._common,
+                    "code": code_digest(info.run),
+                    "merge": self.key(model.merge),
+                    "tasks": self._fingerprints(model.merge),
+                    "defense": model.defense,
+                    "parameters": dict(model.parameters),
+                }
+
+    def folder(self, model: Model) -> Path:
+        """Return the folder of a model, making it if need be."""
+        return self.base if isinstance(model, Base) else self._artefact(model) / MODEL
+
+    def cost(self, model: Contribution | Merged | Hardened) -> Cost:
+        """Return what making a model took when it was first made."""
+        if not artefact_folder("cost", self.key(model)).is_dir():
+            self._artefact(model)
+        return read_cost(artefact_folder("cost", self.key(model)))
+
+    def trigger(self, contribution: Contribution) -> SavedTrigger:
+        """Return what activates the backdoor of a contribution."""
+        return load_trigger(self.folder(contribution))
+
+    def is_made(self, model: Model) -> bool:
+        """Whether a model is in the store."""
+        return isinstance(model, Base) or artefact_folder(KINDS[type(model)], self.key(model)).is_dir()
+
+    def has_predicted(
+        self, model: Model, tasks: Sequence[str], seed: int, trigger: Contribution | None
+    ) -> bool:
+        """Whether the predictions are in the store; see `predictions`."""
+        return artefact_folder("predictions", self._predictions_key(model, tasks, seed, trigger)).is_dir()
+
+    def predictions(
+        self, model: Model, tasks: Sequence[str], seed: int, trigger: Contribution | None = None
+    ) -> dict[str, Tensor]:
+        """Return what a model answers for the test images of some tasks.
+
+        Args:
+            model: The model; it is made only if it has not been asked this before.
+            tasks: Specs of the tasks.
+            seed: Seed of their splits.
+            trigger: Contribution whose trigger is on the images, if one is.
+
+        Returns:
+            Predicted labels, int64 `[N]`, by spec.
+        """
+
+        def make(folder: Path) -> None:
+            labels = self._predict(model, tasks, seed, trigger)
+            (folder / PREDICTIONS).write_text(json.dumps(labels))
+
+        configuration = self._predictions_key(model, tasks, seed, trigger)
+        content = json.loads((artefact("predictions", configuration, make) / PREDICTIONS).read_text())
+        return {spec: torch.tensor(labels) for spec, labels in zip(tasks, content, strict=True)}
+
+    @cached_property
+    def _common(self) -> dict[str, Any]:
+        return {
+            "versions": [package_version(), torch.__version__],
+            "threads": thread_count(),
+            "base": self.base_digest,
+        }
+
+    def _contribution_key(self, model: Contribution) -> dict[str, Any]:
+        key = {
+            **self._common,
+            "code": code_digest(train),
+            "task": self.task(model.task, model.seed).fingerprint,
+            "training": asdict(model.training),
+        }
+        if model.backdoor is None:
+            return key
+        return {
+            **key,
+            "attack": model.backdoor.attack,
+            "attack_code": code_digest(attack_info(model.backdoor.attack).run),
+            "target_task": self.task(model.backdoor.target_task, model.seed).fingerprint,
+            "target_class": model.backdoor.target_class,
+            "parameters": dict(model.backdoor.parameters),
+        }
+
+    def _merge_key(self, model: Merged) -> dict[str, Any]:
+        info = method(model.method)
+        key = {
+            **self._common,
+            "code": [code_digest(info.run), code_digest(merge_static)],
+            "pool": [self.key(one) for one in model.pool],
+            "method": info.name,
+            "parameters": dict(model.parameters),
+            "seed": model.seed,
+        }
+        return {**key, "tasks": self._fingerprints(model)} if info.needs_images else key
+
+    def _predictions_key(
+        self, model: Model, tasks: Sequence[str], seed: int, trigger: Contribution | None
+    ) -> dict[str, Any]:
+        return {
+            **self._common,
+            "code": code_digest(predict),
+            "model": self.key(model),
+            "tasks": [self.task(spec, seed).fingerprint for spec in tasks],
+            "trigger": None if trigger is None else self.key(trigger),
+        }
+
+    def _fingerprints(self, merged: Merged) -> list[str]:
+        return [self.task(one.task, merged.seed).fingerprint for one in merged.pool]
+
+    def _artefact(self, model: Contribution | Merged | Hardened) -> Path:
+        def make(folder: Path) -> None:
+            cost = costed(lambda: self._make(model, folder / MODEL))
+            artefact("cost", self.key(model), cost.write)
+
+        return artefact(KINDS[type(model)], self.key(model), make)
+
+    def _make(self, model: Contribution | Merged | Hardened, out: Path) -> None:
+        match model:
+            case Contribution(backdoor=None):
+                finetune(self.base, self.task(model.task, model.seed), out, training=model.training)
+            case Contribution():
+                self._attack(model, out)
+            case Merged():
+                merge(self._recipe(model), out)
+            case Hardened():
+                tasks = [self.task(one.task, model.merge.seed) for one in model.merge.pool]
+                harden(
+                    self.folder(model.merge),
+                    self.base,
+                    model.defense,
+                    tasks,
+                    out,
+                    seed=model.merge.seed,
+                    parameters=model.parameters,
+                )
+
+    def _attack(self, model: Contribution, out: Path) -> None:
+        backdoor = model.backdoor
+        if backdoor is None:
+            raise ValueError("a clean contribution is not made by an attack")
+        attack(
+            backdoor.attack,
+            self.base,
+            self.task(model.task, model.seed),
+            backdoor.target_class,
+            out,
+            training=model.training,
+            parameters=backdoor.parameters,
+        )
+
+    def _recipe(self, model: Merged) -> dict[str, Any]:
+        return {
+            "merge_method": model.method,
+            "base_model": str(self.base),
+            "models": [{"model": str(self.folder(one)), "task": one.task} for one in model.pool],
+            "parameters": dict(model.parameters),
+            "data": None if self.data is None else str(self.data),
+            "seed": model.seed,
+            "dtype": "float32",
+        }
+
+    def _predict(
+        self, model: Model, tasks: Sequence[str], seed: int, trigger: Contribution | None
+    ) -> list[list[int]]:
+        encoder = self.clip.encoder if isinstance(model, Base) else self._opened(self.folder(model)).encoder
+        patch = None if trigger is None else self.trigger(trigger).trigger
+        prepared = [self.prepared(spec, seed) for spec in tasks]
+        return [predict(encoder, one.pixels("test"), one.head, patch).tolist() for one in prepared]
+
+    def _load_task(self, spec: str, seed: int) -> Task:
+        return load_task(spec, data=self.data, seed=seed)
+
+    def _prepare(self, spec: str, seed: int) -> PreparedTask:
+        return PreparedTask(self.task(spec, seed), self.clip)

@@ -1,0 +1,223 @@
+"""`mergeward bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mergeward.bench.clean import clean
+from mergeward.bench.engine import local_engine
+from mergeward.bench.export import FORMS, export
+from mergeward.bench.grid import expand
+from mergeward.bench.run import FILTERS, Plan, RunSummary, Step, narrowed, plan_run, run_plan
+from mergeward.bench.store import read_run
+from mergeward.bench.suite import SMALL, Suite, load_suite, suite_names
+from mergeward.bench.variants import check_suite
+from mergeward.cli.options import Data, Json, small_base
+from mergeward.cli.terminal import complain, print_json, say, show
+from mergeward.errors import UsageError
+from mergeward.testbed import base_path
+from mergeward.vision import load_clip
+
+FAILED = 1
+"""Exit code of a run in which a cell failed."""
+
+bench_app = typer.Typer(
+    help="Run suites: grids of attacks, merges and defenses, measured with their controls.",
+    epilog="'mergeward bench run' exits with 1 when a cell failed; the others are measured all the same.",
+    no_args_is_help=True,
+)
+
+SuiteName = Annotated[str, typer.Argument(help="A suite; see 'mergeward bench list'. Or a YAML file.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="attack=A,method=M",
+        help=f"Keep these members ({', '.join(FILTERS)}); their controls stay. Repeatable.",
+    ),
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="Seeds in place of the suite's, as in 0,1,2.")]
+Runs = Annotated[Path, typer.Argument(help="A file that 'mergeward bench run' wrote.")]
+
+
+@bench_app.command("list")
+def list_command(json: Json = False) -> None:
+    """List the suites there are."""
+    suites = [load_suite(name) for name in suite_names()]
+    if json:
+        print_json([suite.model_dump(mode="json") for suite in suites])
+        return
+    table = Table("name", "title", "source")
+    for suite in suites:
+        table.add_row(suite.name, suite.title, suite.source)
+    show(table)
+
+
+@bench_app.command("show")
+def show_command(suite: SuiteName, data: Data = None, json: Json = False) -> None:
+    """Show what a suite is made of, and how many cells it has."""
+    loaded = load_suite(suite)
+    check_suite(loaded)
+    if json:
+        print_json(loaded.model_dump(mode="json"))
+        return
+    show(_description(loaded, data))
+
+
+@bench_app.command("run")
+def run_command(
+    suite: SuiteName,
+    data: Data = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="The base; default the suite's. As in 'mergeward merge'.")
+    ] = None,
+    only: Only = None,
+    seeds: Seeds = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The run's file; default SUITE.sqlite in this folder.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes; default as many as the cores allow.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with --out; try failed cells again.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and stop.")] = False,
+    json: Json = False,
+) -> int:
+    """Run a suite. It can be stopped at any time and goes on with --resume."""
+    chosen = narrowed(load_suite(suite), _only(only), _seeds(seeds))
+    check_suite(chosen)
+    chosen.task_specs(data)
+    plan = plan_run(chosen, load_clip(_base(chosen, base, data)).source.path, data)
+    if dry_run:
+        _show_plan(plan, json)
+        return 0
+    path = out or Path(f"{chosen.name}.sqlite")
+    done = run_plan(plan, path, resume=resume, engine=local_engine(workers), report=_report)
+    _show_summary(done, json)
+    return FAILED if done.failed else 0
+
+
+@bench_app.command("export")
+def export_command(
+    run: Runs,
+    form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMS)}.")] = "md",
+) -> None:
+    """Print a run's table, with means over seeds and 95 % intervals."""
+    typer.echo(export(read_run(run), form), nl=False)
+
+
+@bench_app.command("clean")
+def clean_command(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Contributions and figures too; runs then start from nothing.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed, and stop.")] = False,
+) -> None:
+    """Free what suites keep in the cache: merged models, which can be made again from the contributions."""
+    freed = clean(everything=everything, dry_run=dry_run)
+    for kind, size in freed.items():
+        say(f"{kind}: {size / 1e6:.1f} MB")
+    say(f"{'would be freed' if dry_run else 'freed'}: {sum(freed.values()) / 1e6:.1f} MB")
+
+
+def _only(texts: list[str] | None) -> dict[str, list[str]]:
+    """Read `attack=a,method=m`; what is named twice under one key is kept both."""
+    chosen: dict[str, list[str]] = {}
+    for pair in (pair for text in texts or [] for pair in text.split(",")):
+        key, equals, name = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--only {pair}: expected KEY=NAME, with KEY one of {', '.join(FILTERS)}")
+        chosen.setdefault(key.strip(), []).append(name.strip())
+    return chosen
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    if not all(part.strip().isdecimal() for part in text.split(",")):
+        raise UsageError(f"--seeds {text}: expected whole numbers separated by commas, as in 0,1,2")
+    return [int(part) for part in text.split(",")]
+
+
+def _base(suite: Suite, base: str | None, data: Path | None) -> str | Path:
+    return small_base(base, data) if suite.base == SMALL else base_path(base or suite.base)
+
+
+def _description(suite: Suite, data: Path | None) -> Table:
+    table = Table(show_header=False, title=f"{suite.name}: {suite.title}", title_justify="left")
+    tasks = suite.task_specs(data)
+    rows = {
+        "about": suite.summary,
+        "source": suite.source,
+        "base": suite.base,
+        "tasks": ", ".join(tasks),
+        "attacks": ", ".join(entry.name for entry in suite.attacks),
+        "methods": ", ".join(entry.name for entry in suite.methods),
+        "defenses": ", ".join(entry.name for entry in suite.defenses),
+        "seeds": ", ".join(str(seed) for seed in suite.seeds),
+        **{axis: ", ".join(str(value) for value in values) for axis, values in suite.sweep.items()},
+        "cells": str(len(expand(suite, tasks))),
+    }
+    for name, text in rows.items():
+        if text:
+            table.add_row(name, text)
+    return table
+
+
+def _report(step: Step) -> None:
+    row = step.row
+    if row.error is not None:
+        result = f"failed: {row.error}"
+    else:
+        success = "" if row.success is None else f", attack success {100 * row.success:.1f} %"
+        result = f"accuracy {100 * (row.accuracy or 0):.1f} %{success} ({row.seconds:.0f} s)"
+    left = "" if not step.seconds_left else f"; about {_duration(step.seconds_left)} left"
+    say(f"[{step.number}/{step.total}] {step.label}: {result}{left}")
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _show_plan(plan: Plan, json: bool) -> None:
+    facts: dict[str, Any] = {
+        "suite": plan.suite.name,
+        "cells": len(plan.cells),
+        "cells_in_cache": plan.cached,
+        "contributions": len(plan.contributions),
+        "contributions_to_make": plan.missing,
+    }
+    if json:
+        print_json(facts | {"labels": [cell.label for cell in plan.cells.values()]})
+        return
+    for cell in plan.cells.values():
+        typer.echo(cell.label)
+    say(
+        f"{len(plan.cells)} cells, {plan.cached} of them in the cache; "
+        f"{plan.missing} of {len(plan.contributions)} contributions to make"
+    )
+
+
+def _show_summary(done: RunSummary, json: bool) -> None:
+    if json:
+        print_json(
+            {
+                "run": str(done.path),
+                "measured": done.measured,
+                "kept": done.kept,
+                "failed": [{"cell": row.cell, "kind": row.kind, "cause": row.error} for row in done.failed],
+            }
+        )
+    say(f"{done.measured} cells measured, {done.kept} kept, {len(done.failed)} failed: {done.path}")
+    for row in done.failed:
+        names = " ".join(name for name in (row.attack, row.method, row.defense) if name != "none")
+        complain(f"{row.kind} {names} seed {row.seed}: {row.error}", FAILED)
