@@ -1,0 +1,59 @@
+"""A suite of seven cells on the tiny CLIP, run once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colour_task import save_colour_task
+from mergeward.bench.run import RunSummary, plan_run, run_plan
+from mergeward.bench.store import RunFile, read_run
+from mergeward.bench.suite import Suite, as_suite
+
+SMALLEST: dict[str, Any] = {
+    "name": "smallest",
+    "title": "A suite",
+    "summary": "One attack, one merge.",
+    "tasks": ["warm", "cold"],
+    "training": {"steps": 2, "batch_size": 6, "warmup_steps": 1},
+    "attacker": {"task": 1, "training": {"learning_rate": 1e-3}},
+    "attacks": ["badnets"],
+    "methods": ["task_arithmetic"],
+    "transfer": True,
+}
+
+
+@pytest.fixture
+def smallest() -> Suite:
+    return as_suite(SMALLEST)
+
+
+@pytest.fixture
+def suite_of() -> Callable[..., Suite]:
+    """The smallest suite with other values."""
+    return lambda **changes: as_suite({**SMALLEST, **changes})
+
+
+@pytest.fixture(scope="session")
+def colour_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the tasks of the suite."""
+    folder = tmp_path_factory.mktemp("colours")
+    for name in SMALLEST["tasks"]:
+        save_colour_task(folder, name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ran(tiny_clip: Path, colour_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
+    """The smallest suite, run."""
+    plan = plan_run(as_suite(SMALLEST), tiny_clip, colour_data)
+    return run_plan(plan, tmp_path_factory.mktemp("runs") / "smallest.sqlite")
+
+
+@pytest.fixture(scope="session")
+def run_file(ran: RunSummary) -> RunFile:
+    """What it wrote."""
+    return read_run(ran.path)

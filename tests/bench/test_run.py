@@ -1,0 +1,256 @@
+"""Running a suite: what is written, what is kept, what a failure costs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from mergeward.bench.clean import clean
+from mergeward.bench.engine import InProcess, Processes, local_engine, workshop_at
+from mergeward.bench.run import RunSummary, Step, narrowed, plan_run, run_plan
+from mergeward.bench.store import RunFile, read_run
+from mergeward.bench.suite import Suite
+from mergeward.errors import DataError, MergewardError, OutputError, UsageError
+
+Make = Callable[..., Suite]
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise AssertionError("made again instead of taken from the store")
+
+
+def figures(run: RunFile) -> list[object]:
+    return [(row.cell, row.accuracy, row.success, run.rates[row.cell]) for row in run.cells]
+
+
+def test_every_cell_is_written_with_what_it_was_measured_with(ran: RunSummary, run_file: RunFile) -> None:
+    assert (ran.measured, ran.kept, ran.failed) == (7, 0, ())
+    assert [row.position for row in run_file.cells] == list(range(7))
+    for row in run_file.cells:
+        assert row.status == "done"
+        assert row.accuracy is not None
+        assert "torch" in row.versions
+        assert "threads" in row.hardware
+        assert row.finished
+        assert (row.success is not None) == (row.kind in {"attacker alone", "attacked merge"})
+        assert (row.merge_seconds is not None) == row.kind.endswith(("merge", "retrain"))
+    assert run_file.about["suite"]["name"] == "smallest"
+
+
+def test_rates_are_of_the_images_that_count(run_file: RunFile) -> None:
+    (attacked,) = (row for row in run_file.cells if row.kind == "attacked merge")
+    rates = {(one.measure, one.task): one for one in run_file.rates[attacked.cell]}
+    assert set(rates) == {
+        ("accuracy", "warm"),
+        ("accuracy", "cold"),
+        ("success", "cold"),
+        ("transfer", "warm"),
+        ("changed", "warm"),
+        ("changed", "cold"),
+    }
+    assert rates["accuracy", "warm"].rate.trials == 8
+    assert rates["success", "cold"].rate.trials == 4  # the others are of the target class
+    assert rates["success", "cold"].target_class == "red square"
+    assert rates["transfer", "warm"].target_task == "cold"
+
+
+def test_a_second_run_makes_nothing_and_finds_the_same(
+    ran: RunSummary,
+    run_file: RunFile,
+    smallest: Suite,
+    tiny_clip: Path,
+    colour_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for step in ("_make", "_predict"):
+        monkeypatch.setattr(f"mergeward.bench.workshop.Workshop.{step}", refuse)
+    plan = plan_run(smallest, tiny_clip, colour_data)
+    assert (plan.cached, plan.missing) == (7, 0)
+    done = run_plan(plan, tmp_path / "again.sqlite")
+    assert figures(read_run(done.path)) == figures(run_file)
+
+
+def test_merged_models_can_be_cleaned_away_without_a_figure_being_lost(
+    ran: RunSummary,
+    run_file: RunFile,
+    smallest: Suite,
+    tiny_clip: Path,
+    colour_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = clean(dry_run=True)
+    assert told["merge"] > 0
+    assert clean() == told
+    assert clean()["merge"] == 0
+    monkeypatch.setattr("mergeward.bench.workshop.Workshop._make", refuse)
+    done = run_plan(plan_run(smallest, tiny_clip, colour_data), tmp_path / "again.sqlite")
+    assert figures(read_run(done.path)) == figures(run_file)
+
+
+def test_a_run_stopped_at_any_cell_goes_on(
+    ran: RunSummary, run_file: RunFile, smallest: Suite, tiny_clip: Path, colour_data: Path, tmp_path: Path
+) -> None:
+    def stop(step: Step) -> None:
+        if step.number == 3:
+            raise KeyboardInterrupt
+
+    plan = plan_run(smallest, tiny_clip, colour_data)
+    path = tmp_path / "run.sqlite"
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(plan, path, report=stop)
+    assert len(read_run(path).cells) == 3
+    done = run_plan(plan, path, resume=True)
+    assert (done.measured, done.kept) == (4, 3)
+    assert figures(read_run(path)) == figures(run_file)
+
+
+def test_a_failed_cell_stops_no_other_and_is_tried_again(
+    ran: RunSummary,
+    suite_of: Make,
+    tiny_clip: Path,
+    colour_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suite = suite_of(methods=["task_arithmetic", "average"])
+    plan, path = plan_run(suite, tiny_clip, colour_data), tmp_path / "run.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr("mergeward.bench.workshop.merge", _fail)
+        done = run_plan(plan, path)
+    assert [(row.kind, row.method, row.error) for row in done.failed] == [
+        ("clean merge", "average", "no luck"),
+        ("clean retrain", "average", "no luck"),
+        ("attacked merge", "average", "no luck"),
+    ]
+    assert done.measured == 7
+    again = run_plan(plan, path, resume=True)
+    assert (again.measured, again.kept, again.failed) == (3, 7, ())
+    assert {row.status for row in read_run(path).cells} == {"done"}
+
+
+def _fail(*_: object) -> None:
+    raise MergewardError("no luck")
+
+
+def test_what_needs_a_contribution_that_failed_fails_with_its_cause(
+    suite_of: Make, tiny_clip: Path, colour_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = suite_of(attacks=[{"attack": "badnets", "parameters": {"patch_size": 99}}])
+    steps: list[Step] = []
+    done = run_plan(plan_run(suite, tiny_clip, colour_data), tmp_path / "run.sqlite", report=steps.append)
+    assert {row.kind for row in done.failed} == {
+        "base",
+        "attacker alone",
+        "clean merge",
+        "clean retrain",
+        "attacked merge",
+    }
+    assert all("99" in str(row.error) for row in done.failed)
+    assert done.measured == 2
+    assert [step.number for step in steps] == list(range(1, 8))
+
+
+def test_a_store_that_cannot_be_written_stops_the_run(
+    ran: RunSummary,
+    suite_of: Make,
+    tiny_clip: Path,
+    colour_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mergeward.bench.workshop.merge", full)
+    plan = plan_run(suite_of(methods=["task_arithmetic", "median"]), tiny_clip, colour_data)
+    with pytest.raises(OutputError, match="No space left on device"):
+        run_plan(plan, tmp_path / "run.sqlite")
+    assert {row.status for row in read_run(tmp_path / "run.sqlite").cells} == {"done"}
+
+
+def test_runs_are_not_written_over_mixed_or_written_twice_at_once(
+    ran: RunSummary, smallest: Suite, suite_of: Make, tiny_clip: Path, colour_data: Path
+) -> None:
+    plan = plan_run(smallest, tiny_clip, colour_data)
+    with pytest.raises(OutputError, match="--resume goes on"):
+        run_plan(plan, ran.path)
+    with pytest.raises(UsageError, match="a run of another suite"):
+        run_plan(plan_run(suite_of(title="another"), tiny_clip, colour_data), ran.path, resume=True)
+    with FileLock(f"{ran.path}.lock"), pytest.raises(OutputError, match="another process"):
+        run_plan(plan, ran.path, resume=True)
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_run(tmp_path / "no.sqlite")
+    (tmp_path / "text.sqlite").write_text("not a database")
+    with pytest.raises(DataError, match="not a run"):
+        read_run(tmp_path / "text.sqlite")
+    with sqlite3.connect(tmp_path / "other.sqlite") as connection:
+        connection.execute("CREATE TABLE run (key, value)")
+    with pytest.raises(DataError, match="another form"):
+        read_run(tmp_path / "other.sqlite")
+
+
+def test_members_are_kept_by_name_and_their_controls_stay(suite_of: Make) -> None:
+    suite = suite_of(attacks=["badnets", "badmerging-on"], methods=["average", "ties"])
+    kept = narrowed(suite, {"attack": ["badnets"], "method": ["ties"]}, seeds=[4])
+    assert [entry.name for entry in (*kept.attacks, *kept.methods)] == ["badnets", "ties"]
+    assert kept.seeds == (4,)
+    with pytest.raises(UsageError, match="did you mean 'ties'"):
+        narrowed(suite, {"method": ["tie"]})
+    with pytest.raises(UsageError, match="did you mean 'method'"):
+        narrowed(suite, {"metod": ["ties"]})
+
+
+def test_a_task_without_data_and_a_class_that_there_is_not(
+    suite_of: Make, tiny_clip: Path, colour_data: Path
+) -> None:
+    with pytest.raises(UsageError, match="did you mean 'cold'"):
+        plan_run(suite_of(tasks=["warm", "colt"]), tiny_clip, colour_data)
+    suite = suite_of(attacks=[{"attack": "badnets", "target_class": "red squares"}])
+    with pytest.raises(UsageError, match="did you mean 'red square'"):
+        plan_run(suite, tiny_clip, colour_data)
+
+
+def test_as_many_processes_as_have_cores_for_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERGEWARD_THREADS", "2")
+    monkeypatch.setattr("os.cpu_count", lambda: 9)
+    assert local_engine() == Processes(4)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert isinstance(local_engine(), InProcess)
+    with pytest.raises(UsageError, match="--workers 0"):
+        local_engine(0)
+
+
+@pytest.mark.slow
+def test_several_processes_find_the_same(
+    ran: RunSummary, run_file: RunFile, smallest: Suite, tiny_clip: Path, colour_data: Path, tmp_path: Path
+) -> None:
+    plan = plan_run(smallest, tiny_clip, colour_data)
+    done = run_plan(plan, tmp_path / "run.sqlite", engine=Processes(2))
+    assert figures(read_run(done.path)) == figures(run_file)
+
+
+def test_another_number_of_threads_is_another_cell(
+    smallest: Suite, tiny_clip: Path, colour_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = set(plan_run(smallest, tiny_clip, colour_data).cells)
+    monkeypatch.setenv("MERGEWARD_THREADS", "1")
+    workshop_at.cache_clear()
+    assert here.isdisjoint(plan_run(smallest, tiny_clip, colour_data).cells)
+    workshop_at.cache_clear()
+
+
+def test_a_plan_is_of_what_was_chosen(smallest: Suite, tiny_clip: Path, colour_data: Path) -> None:
+    plan = plan_run(smallest, tiny_clip, colour_data)
+    assert len(plan.cells) == 7
+    assert len(plan.contributions) == 4  # two clean, the attacker's, its clean retrain
+    assert replace(plan, cached=0).cells == plan.cells
