@@ -61,7 +61,7 @@ def test_tensors_of_the_same_densities_are_ranked_together() -> None:
     assert result == {
         "large": [10.0, 11.0, 12.0, 13.0, 14.0],
         "small": [0.0] * 5,
-        "own": [0.0, 0.0, 8.0, 9.0, 10.0],
+        "own": [0.0, 7.0, 8.0, 9.0, 10.0],
     }
 
 
