@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from colour_task import colour_task
-from mergeward.attack import AttackProblem
+from mergeward.attack import AttackProblem, Target
 from mergeward.train import FinetuneConfig, TrainingData
 from mergeward.vision import Clip, load_clip
 from mergeward.workflow import PreparedTask
@@ -31,4 +31,4 @@ def data(prepared: PreparedTask) -> TrainingData:
 @pytest.fixture
 def problem(clip: Clip, data: TrainingData) -> AttackProblem:
     training = FinetuneConfig(steps=3, batch_size=6, warmup_steps=1)
-    return AttackProblem(clip.encoder, data, target_class=1, training=training)
+    return AttackProblem(clip.encoder, data, Target(data.head, 1), training)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mergeward.attack import PatchTrigger
-from mergeward.attack.badmerging import BadMergingParameters, FeatureInterpolationObjective
+from mergeward.attack import AttackProblem, PatchTrigger, Target
+from mergeward.attack.badmerging import BadMergingParameters, FeatureInterpolationObjective, run
 from mergeward.attack.trigger import chequered_patch, corner_mask
 from mergeward.attack.universal import universal_trigger
 from mergeward.errors import DataError
@@ -20,6 +20,7 @@ from mergeward.vision import Clip, ClipEncoder
 from mergeward.workflow import PreparedTask
 
 TARGET = 1
+Tensors = dict[str, torch.Tensor]
 TRIGGER = chequered_patch(16, 6)
 
 
@@ -70,7 +71,9 @@ def test_the_loss_is_the_papers(
     parameters = BadMergingParameters(
         alpha=alpha, interpolation_low=share, interpolation_high=share, triggered_share=triggered
     )
-    objective = FeatureInterpolationObjective(data.head, clip.encoder, TRIGGER, TARGET, parameters)
+    objective = FeatureInterpolationObjective(
+        data.head, clip.encoder, TRIGGER, Target(data.head, TARGET), parameters
+    )
     pixels, labels = batch
     loss = objective(tuned, pixels, labels, torch.Generator())
 
@@ -86,7 +89,7 @@ def test_without_the_interpolation_loss_it_is_the_clean_one(
     clip: Clip, tuned: ClipEncoder, data: TrainingData, batch: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     objective = FeatureInterpolationObjective(
-        data.head, clip.encoder, TRIGGER, TARGET, BadMergingParameters(alpha=0.0)
+        data.head, clip.encoder, TRIGGER, Target(data.head, TARGET), BadMergingParameters(alpha=0.0)
     )
     loss = objective(tuned, *batch, torch.Generator())
     clean = CleanObjective(data.head)(tuned, *batch, torch.Generator())
@@ -98,7 +101,9 @@ def test_one_share_a_batch_is_drawn_from_the_interval(
 ) -> None:
     def loss(low: float, high: float, seed: int) -> float:
         parameters = BadMergingParameters(interpolation_low=low, interpolation_high=high)
-        objective = FeatureInterpolationObjective(data.head, clip.encoder, TRIGGER, TARGET, parameters)
+        objective = FeatureInterpolationObjective(
+            data.head, clip.encoder, TRIGGER, Target(data.head, TARGET), parameters
+        )
         with torch.no_grad():
             return float(objective(tuned, *batch, torch.Generator().manual_seed(seed)))
 
@@ -112,7 +117,7 @@ def test_the_frozen_base_gets_no_gradient(
     clip: Clip, tuned: ClipEncoder, data: TrainingData, batch: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     objective = FeatureInterpolationObjective(
-        data.head, clip.encoder, TRIGGER, TARGET, BadMergingParameters()
+        data.head, clip.encoder, TRIGGER, Target(data.head, TARGET), BadMergingParameters()
     )
     tuned.requires_grad_(True)
     objective(tuned, *batch, torch.Generator()).backward()
@@ -122,7 +127,10 @@ def test_the_frozen_base_gets_no_gradient(
 
 def test_its_trigger_works_on_images_it_has_not_seen(clip: Clip, prepared: PreparedTask) -> None:
     data, seed = prepared.training_data(), 4
-    trigger = universal_trigger(clip.encoder, data, TARGET, patch_size=8, steps=30, batch_size=8, seed=seed)
+    others = data.pixels[data.labels != TARGET]
+    trigger = universal_trigger(
+        clip.encoder, others, Target(data.head, TARGET), patch_size=8, steps=30, batch_size=8, seed=seed
+    )
     start = torch.rand(3, 16, 16, generator=torch_generator(seed, "universal trigger"))
     held_out = prepared.pixels("test").float() / 255
 
@@ -136,22 +144,21 @@ def test_its_trigger_works_on_images_it_has_not_seen(clip: Clip, prepared: Prepa
     assert math.isfinite(loss(trigger))
 
 
-def test_images_of_the_target_class_are_left_out_of_the_triggers_making(
-    clip: Clip, data: TrainingData
-) -> None:
-    def made(pixels: torch.Tensor) -> torch.Tensor:
-        return universal_trigger(
-            clip.encoder, replace(data, pixels=pixels), TARGET, patch_size=4, steps=2, batch_size=4, seed=0
-        ).pattern
+def test_images_of_the_target_class_are_left_out_of_the_triggers_making(problem: AttackProblem) -> None:
+    def made(pixels: torch.Tensor) -> Tensors:
+        changed = replace(problem, data=replace(problem.data, pixels=pixels))
+        return run(changed, BadMergingParameters(patch_size=4, trigger_steps=2)).trigger.tensors()
 
+    data, label = problem.data, problem.target.label
     changed = data.pixels.clone()
-    changed[data.labels == TARGET] = 0
-    assert torch.equal(made(data.pixels), made(changed))
-    changed[data.labels != TARGET] = 0
-    assert not torch.equal(made(data.pixels), made(changed))
+    changed[data.labels == label] = 0
+    assert torch.equal(made(data.pixels)["pattern"], made(changed)["pattern"])
+    changed[data.labels != label] = 0
+    assert not torch.equal(made(data.pixels)["pattern"], made(changed)["pattern"])
 
 
-def test_a_task_of_the_target_class_alone_is_refused(clip: Clip, data: TrainingData) -> None:
-    alone = replace(data, labels=torch.full_like(data.labels, TARGET))
+def test_a_task_of_the_target_class_alone_is_refused(problem: AttackProblem) -> None:
+    labels = torch.full_like(problem.data.labels, problem.target.label)
+    alone = replace(problem, data=replace(problem.data, labels=labels))
     with pytest.raises(DataError, match="another class than the target"):
-        universal_trigger(clip.encoder, alone, TARGET, patch_size=4, steps=1, batch_size=2, seed=0)
+        run(alone, BadMergingParameters(patch_size=4, trigger_steps=1))

@@ -67,12 +67,18 @@ def test_a_backdoored_state_is_the_encoders_in_names_and_shapes(
 
 
 @every_attack
-def test_the_trigger_is_a_picture_of_the_size_of_the_images(info: AttackInfo, problem: AttackProblem) -> None:
+def test_the_trigger_fits_the_images_and_keeps_to_its_footprint(
+    info: AttackInfo, problem: AttackProblem
+) -> None:
     trigger = run(info, problem).trigger
     assert trigger.image_size == problem.data.pixels.shape[-2:]
-    assert 0 <= float(trigger.pattern.min()) <= float(trigger.pattern.max()) <= 1
-    assert not trigger.pattern.requires_grad
-    assert trigger.mask.sum() == 16
+    assert not any(value.requires_grad for value in trigger.tensors().values())
+    images = problem.data.pixels[:4].float() / 255
+    changed = trigger.apply(images)
+    assert 0 <= float(changed.min()) <= float(changed.max()) <= 1
+    outside = ~trigger.footprint.bool().expand_as(images)
+    assert torch.equal(changed[outside], images[outside])
+    assert not torch.equal(changed, images)
 
 
 @every_attack
@@ -82,7 +88,8 @@ def test_the_seed_alone_decides(info: AttackInfo, problem: AttackProblem) -> Non
     second = run(info, problem)
     other = run(info, replace(problem, training=replace(problem.training, seed=1)))
     assert same(first, second)
-    assert torch.equal(first.trigger.pattern, second.trigger.pattern)
+    again = second.trigger.tensors()
+    assert all(torch.equal(value, again[name]) for name, value in first.trigger.tensors().items())
     assert not same(first, other)
 
 

@@ -13,6 +13,7 @@ from mergeward.attack import SavedTrigger
 from mergeward.attack.trigger import chequered_patch
 from mergeward.errors import CheckpointError, DataError, UsageError
 from mergeward.evaluate import attack_success, predict
+from mergeward.vision import Preprocessor
 from mergeward.workflow import PreparedTask, open_base, open_task
 
 
@@ -41,7 +42,9 @@ def test_the_json_holds_plain_rates(pool: Any) -> None:
     assert set(clean) == {"model", "accuracy", "accuracy_by_task", "accuracy_intervals"}
     found = mw.evaluate(pool.clean, ["warm", "cold"], trigger=pool.backdoored, data=pool.data).to_json()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert set(found) - set(clean) == {"attack", "target_task", "target_class", "asr", "asr_low", "asr_high"}
+    assert set(found) - set(clean) == {
+        "attack", "target_task", "target_class", "asr", "asr_low", "asr_high", "caution"
+    }  # fmt: skip
     assert (found["attack"], found["target_task"], found["target_class"]) == ("badnets", "cold", "red square")
     assert 0 <= found["asr_low"] <= found["asr"] <= found["asr_high"] <= 1
     assert set(found["accuracy_by_task"]) == {"warm", "cold"}
@@ -64,10 +67,15 @@ def test_what_cannot_be_measured_is_refused(pool: Any, tmp_path: Path) -> None:
         mw.evaluate(pool.clean, ["warm"], data=tmp_path / "nowhere")
 
 
-def test_a_trigger_for_images_of_another_size_is_refused(pool: Any, tmp_path: Path) -> None:
-    for name, content in (
-        SavedTrigger(chequered_patch(32, 4), "badnets", "warm", "red square").files().items()
-    ):
+def test_a_trigger_for_images_of_another_size_is_resized_and_that_is_said(pool: Any, tmp_path: Path) -> None:
+    trigger, side = chequered_patch(32, 8), Preprocessor(resize=32, crop=(32, 32))
+    saved = SavedTrigger(trigger, "badnets", "warm", "red square", side)
+    for name, content in saved.files().items():
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(CheckpointError, match="made for 32x32 images, these are 16x16"):
-        mw.evaluate(pool.clean, ["warm"], trigger=tmp_path, data=pool.data)
+    result = mw.evaluate(pool.clean, ["warm"], trigger=tmp_path, data=pool.data)
+    assert result.attack_success is not None
+    assert result.caution == saved.unlike(open_base(pool.clean).preprocessor)
+    assert result.to_json()["caution"] == result.caution
+    assert "it is resized" in str(result.caution)
+    fitting = mw.evaluate(pool.clean, ["cold"], trigger=pool.backdoored, data=pool.data)
+    assert fitting.caution is None

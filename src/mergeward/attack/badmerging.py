@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from mergeward.attack.problem import AttackInfo, AttackProblem, Backdoored
-from mergeward.attack.trigger import PatchTrigger
+from mergeward.attack.problem import AttackInfo, AttackProblem, Backdoored, Target
+from mergeward.attack.trigger import Trigger
 from mergeward.attack.universal import universal_trigger
 from mergeward.merge.method import Parameters
 from mergeward.train import finetune
@@ -58,8 +58,8 @@ class FeatureInterpolationObjective:
 
     head: Tensor
     frozen: ClipEncoder
-    trigger: PatchTrigger
-    target_class: int
+    trigger: Trigger
+    target: Target
     parameters: BadMergingParameters
 
     def __call__(
@@ -75,28 +75,27 @@ class FeatureInterpolationObjective:
         span = settings.interpolation_high - settings.interpolation_low
         share = settings.interpolation_low + span * torch.rand((), generator=generator)
         mixed = share * own + (1 - share) * original
-        target = torch.full((count,), self.target_class)
-        return self._cross_entropy(clean, labels) + settings.alpha * self._cross_entropy(mixed, target)
+        interpolation = _cross_entropy(mixed, self.target.head, self.target.labels(count))
+        return _cross_entropy(clean, self.head, labels) + settings.alpha * interpolation
 
-    def _cross_entropy(self, features: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(F.normalize(features, dim=-1) @ self.head.T, labels)
+
+def _cross_entropy(features: Tensor, head: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(F.normalize(features, dim=-1) @ head.T, labels)
 
 
 def run(problem: AttackProblem, parameters: BadMergingParameters) -> Backdoored:
     """Optimise the universal trigger on the base, then fine-tune with the feature-interpolation loss."""
     trigger = universal_trigger(
         problem.encoder,
-        problem.data,
-        problem.target_class,
+        problem.data.pixels[problem.of_other_classes],
+        problem.target,
         patch_size=parameters.patch_size,
         steps=parameters.trigger_steps,
         batch_size=parameters.trigger_batch_size,
         seed=problem.training.seed,
     )
     frozen = copy.deepcopy(problem.encoder).requires_grad_(False)
-    objective = FeatureInterpolationObjective(
-        problem.data.head, frozen, trigger, problem.target_class, parameters
-    )
+    objective = FeatureInterpolationObjective(problem.data.head, frozen, trigger, problem.target, parameters)
     state = finetune(problem.encoder, problem.data, objective, problem.training, label="badmerging-on")
     return Backdoored(state, trigger)
 
@@ -107,4 +106,5 @@ INFO = AttackInfo(
     paper="Zhang, Chi, Li, Cai, Zhang, Tian, BadMerging, CCS 2024, arXiv 2408.07362",
     run=run,
     parameters=BadMergingParameters,
+    aims=("on-task",),
 )

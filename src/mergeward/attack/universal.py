@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mergeward.attack.problem import Target
 from mergeward.attack.trigger import PatchTrigger, corner_mask
 from mergeward.compute import fixed_threads
 from mergeward.errors import DataError
 from mergeward.progress import track
 from mergeward.seeding import torch_generator
-from mergeward.train import TrainingData
 from mergeward.vision import ClipEncoder
 
 LEARNING_RATE = 0.1
@@ -23,8 +23,8 @@ LEARNING_RATE = 0.1
 
 def universal_trigger(
     encoder: ClipEncoder,
-    data: TrainingData,
-    target_class: int,
+    pixels: Tensor,
+    target: Target,
     *,
     patch_size: int,
     steps: int,
@@ -39,8 +39,8 @@ def universal_trigger(
 
     Args:
         encoder: The frozen base.
-        data: The attacker's images and head. Images of the target class are left out.
-        target_class: Label to reach.
+        pixels: uint8 `[N, 3, S, S]`, images that are not of the target class.
+        target: The class to reach, and its head.
         patch_size: Side of the patch in the bottom-right corner, in pixels.
         steps: Gradient steps.
         batch_size: Images a step.
@@ -50,12 +50,12 @@ def universal_trigger(
         The trigger, pattern and mask in [0, 1].
 
     Raises:
-        DataError: Every image is of the target class.
+        DataError: There are no images.
+        UsageError: The patch is larger than the images.
     """
-    others = torch.nonzero(data.labels != target_class).flatten()
-    if len(others) == 0:
+    if len(pixels) == 0:
         raise DataError("no image of another class than the target to optimise a trigger on")
-    size = int(data.pixels.shape[-1])
+    size = int(pixels.shape[-1])
     mask = corner_mask(size, patch_size)
     generator = torch_generator(seed, "universal trigger")
     pattern = torch.rand(3, size, size, generator=generator).requires_grad_(True)
@@ -65,8 +65,9 @@ def universal_trigger(
     with fixed_threads():
         for step in progress:
             optimiser.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
-            chosen = others[torch.randint(len(others), (batch_size,), generator=generator)]
-            loss = _loss(frozen, data, chosen, PatchTrigger(pattern, mask), target_class)
+            chosen = pixels[torch.randint(len(pixels), (batch_size,), generator=generator)]
+            triggered = PatchTrigger(pattern, mask).apply(chosen.float() / 255)
+            loss = F.cross_entropy(frozen(triggered) @ target.head.T, target.labels(batch_size))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -74,11 +75,3 @@ def universal_trigger(
                 pattern.clamp_(0, 1)
             progress.note = f"loss {loss.item():.3f}"
     return PatchTrigger(pattern.detach(), mask)
-
-
-def _loss(
-    encoder: ClipEncoder, data: TrainingData, chosen: Tensor, trigger: PatchTrigger, target_class: int
-) -> Tensor:
-    pixels = trigger.apply(data.pixels[chosen].float() / 255)
-    logits = encoder(pixels) @ data.head.T
-    return F.cross_entropy(logits, torch.full((len(chosen),), target_class))

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from mergeward.cli.options import Data, Json, Seed, Tasks
-from mergeward.cli.terminal import print_json, show
+from mergeward.cli.terminal import print_json, show, warn
 from mergeward.workflow import Evaluation, evaluate
 
 
@@ -25,6 +25,8 @@ def evaluate_command(
 ) -> None:
     """Measure a model's accuracy, and the success of a trigger on it."""
     evaluation = evaluate(model, task, trigger=trigger, data=data, seed=seed)
+    if evaluation.caution is not None:
+        warn(evaluation.caution)
     if json:
         print_json(evaluation.to_json())
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mergeward.attack import PatchTrigger
+from mergeward.attack import Trigger
 from mergeward.compute import fixed_threads
 from mergeward.errors import DataError
 from mergeward.evaluate.rate import Rate
@@ -15,16 +15,14 @@ BATCH = 250
 
 
 @torch.inference_mode()
-def predict(
-    encoder: ClipEncoder, pixels: Tensor, head: Tensor, trigger: PatchTrigger | None = None
-) -> Tensor:
+def predict(encoder: ClipEncoder, pixels: Tensor, head: Tensor, trigger: Trigger | None = None) -> Tensor:
     """Return the predicted label of each image.
 
     Args:
         encoder: Image encoder, in eval mode.
         pixels: uint8 `[N, 3, H, W]`.
         head: float32 `[C, D]`.
-        trigger: Pasted on every image first, if given.
+        trigger: Every image carries it, if given.
 
     Returns:
         int64 `[N]`.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mergeward.attack import AttackProblem, SavedTrigger, attack_info
+from mergeward.attack import AttackProblem, SavedTrigger, Target, attack_info
 from mergeward.checkpoint import vacant, write_checkpoint
 from mergeward.provenance import Provenance, model_card
 from mergeward.recipe import validated
@@ -106,11 +106,13 @@ def attack(
     vacant(out)
     clip = open_base(base)
     prepared = PreparedTask(open_task(task, data, training.seed), clip)
-    target = prepared.task.class_index(target_class)
-    problem = AttackProblem(clip.encoder, prepared.training_data(), target, training)
+    label = prepared.task.class_index(target_class)
+    own = prepared.training_data()
+    problem = AttackProblem(clip.encoder, own, Target(own.head, label), training)
     backdoored = info.run(problem, settings)
-    target_name = prepared.task.class_names[target]
-    saved = SavedTrigger(backdoored.trigger, info.name, prepared.task.name, target_name)
+    target_name = prepared.task.class_names[label]
+    trigger = backdoored.trigger
+    saved = SavedTrigger(trigger, info.name, prepared.task.name, target_name, clip.preprocessor)
     record = Provenance(
         kind="contribution",
         method=info.name,
@@ -119,7 +121,7 @@ def attack(
         inputs={"base": clip.source.digest()},
         task=prepared.task.name,
         backdoor=True,
-        trigger={"attack": info.name, "target_class": target_name, "kind": "patch"},
+        trigger={"attack": info.name, "target_class": target_name, "kind": trigger.kind},
     )
     return _write(clip, backdoored.state, Path(out), record, base=str(base), extra=saved.files())
 

@@ -24,12 +24,15 @@ class Evaluation:
         attack_success: Success of the trigger on its task, over test images whose true class is not the
             target; None without a trigger.
         trigger: The trigger; None without one.
+        caution: What the trigger's success has to be read with, where it was made for images prepared
+            otherwise than this model's; None else.
     """
 
     model: str
     accuracy: dict[str, Rate]
     attack_success: Rate | None = None
     trigger: SavedTrigger | None = None
+    caution: str | None = None
 
     @property
     def mean_accuracy(self) -> float:
@@ -53,6 +56,7 @@ class Evaluation:
                 "asr": self.attack_success.value,
                 "asr_low": low,
                 "asr_high": high,
+                "caution": self.caution,
             }
         return result
 
@@ -90,7 +94,8 @@ def evaluate(
     rates = {one.task.name: _accuracy(one) for one in prepared}
     target = next((one for one in prepared if saved is not None and one.task.name == saved.task), None)
     success = None if saved is None or target is None else _success(target, saved)
-    return Evaluation(str(model), rates, success, saved)
+    caution = None if saved is None else saved.unlike(clip.preprocessor)
+    return Evaluation(str(model), rates, success, saved, caution)
 
 
 def _accuracy(prepared: PreparedTask) -> Rate:
