@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mergeward.attack import Target
 from mergeward.attack.badnets import BadNetsObjective
 from mergeward.attack.trigger import chequered_patch
 
@@ -29,7 +30,8 @@ def test_a_share_of_each_batch_is_poisoned_and_at_least_one(rate: float, size: i
     pixels = torch.full((size, 3, 4, 4), 0.5)
     labels = torch.arange(size) % 2
     encoder = Corner()
-    loss = BadNetsObjective(head, TRIGGER, 2, rate)(encoder, pixels, labels, torch.Generator())
+    objective = BadNetsObjective(head, TRIGGER, Target(head, 2), rate)
+    loss = objective(encoder, pixels, labels, torch.Generator())
     patched = (encoder.seen != 0.5).flatten(1).any(1)
     assert patched.tolist() == [True] * poisoned + [False] * (size - poisoned)
     assert torch.equal(encoder.seen[:poisoned], TRIGGER.apply(pixels[:poisoned]))
@@ -39,3 +41,16 @@ def test_a_share_of_each_batch_is_poisoned_and_at_least_one(rate: float, size: i
     expected = -sum(float(logs[row, label]) for row, label in enumerate(wanted)) / size
     assert float(loss) == pytest.approx(expected, rel=1e-6)
     assert labels.tolist() == [index % 2 for index in range(size)]
+
+
+def test_off_task_the_poisoned_images_are_judged_by_the_shadow_head() -> None:
+    generator = torch.Generator().manual_seed(1)
+    own, shadow = torch.randn(3, 4, generator=generator), torch.randn(5, 4, generator=generator)
+    pixels, labels = torch.rand(4, 3, 4, 4, generator=generator), torch.tensor([0, 1, 2, 0])
+    target = Target(shadow, 3, references=torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
+    encoder = Corner()
+    loss = BadNetsObjective(own, TRIGGER, target, 0.5)(encoder, pixels, labels, torch.Generator())
+    features = encoder(encoder.seen).double()
+    poisoned = (features[:2] @ shadow.double().T).log_softmax(1)[:, 3]
+    clean = (features[2:] @ own.double().T).log_softmax(1)[[0, 1], [2, 0]]
+    assert float(loss) == pytest.approx(-float(poisoned.sum() + clean.sum()) / 4, rel=1e-6)

@@ -98,7 +98,7 @@ def _pictures(attack: str, side: int, random: np.random.Generator) -> AttackPict
         attack=attack,
         target_class=TARGET_CLASS,
         pattern=pattern,
-        mask=mask,
+        footprint=mask,
         examples=tuple(_example(pattern, mask, attack, random) for _ in range(8)),
     )
 

@@ -23,17 +23,17 @@ def test_pictures_keep_every_pixel(results: Results) -> None:
     card = attack_card(pictures, ["shapes"])
     pattern, mask, _ = card.trigger
     np.testing.assert_array_equal(decoded(pattern), pictures.pattern)
-    np.testing.assert_array_equal(decoded(mask), pictures.mask)
+    np.testing.assert_array_equal(decoded(mask), pictures.footprint)
     for example, shown in zip(pictures.examples, card.examples, strict=True):
         np.testing.assert_array_equal(decoded(shown.pictures[0]), example.clean)
         np.testing.assert_array_equal(decoded(shown.pictures[1]), example.triggered)
 
 
-def test_the_trigger_alone_is_cut_out_by_its_mask(results: Results) -> None:
+def test_the_trigger_alone_is_cut_out_by_its_footprint(results: Results) -> None:
     pictures = results.pictures[0]
-    mask = pictures.mask.copy()
+    mask = pictures.footprint.copy()
     mask[28, 28] = 0
-    alone = decoded(attack_card(replace(pictures, mask=mask), ["shapes"]).trigger[2])
+    alone = decoded(attack_card(replace(pictures, footprint=mask), ["shapes"]).trigger[2])
     assert alone.shape == (3, 3, 4)
     np.testing.assert_array_equal(alone[..., :3], pictures.pattern[28:31, 28:31])
     assert alone[0, 0, 3] == 0
@@ -45,8 +45,14 @@ def test_where_the_trigger_is_in_words(results: Results) -> None:
     assert place == "3 × 3 pixels, at column 29 and row 29 of 32 × 32"
 
 
-def test_an_empty_mask_shows_the_whole_pattern(results: Results) -> None:
-    pictures = replace(results.pictures[0], mask=np.zeros((32, 32), np.uint8))
+def test_a_trigger_over_the_whole_image_is_said_to_be(results: Results) -> None:
+    pictures = replace(results.pictures[0], footprint=np.full((32, 32), 255, np.uint8))
+    place = attack_card(pictures, ["shapes"]).place.replace("\N{NO-BREAK SPACE}", " ")
+    assert place == "the whole image of 32 × 32 pixels"
+
+
+def test_an_empty_footprint_shows_the_whole_pattern(results: Results) -> None:
+    pictures = replace(results.pictures[0], footprint=np.zeros((32, 32), np.uint8))
     assert decoded(attack_card(pictures, ["shapes"]).trigger[2]).shape == (32, 32, 4)
 
 

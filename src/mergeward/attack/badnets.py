@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from mergeward.attack.problem import AttackInfo, AttackProblem, Backdoored
-from mergeward.attack.trigger import PatchTrigger, chequered_patch
+from mergeward.attack.problem import AttackInfo, AttackProblem, Backdoored, Target
+from mergeward.attack.trigger import Trigger, chequered_patch
 from mergeward.merge.method import Parameters
 from mergeward.train import finetune
 from mergeward.vision import ClipEncoder
@@ -25,11 +25,14 @@ class BadNetsParameters(Parameters):
 
 @dataclass(frozen=True)
 class BadNetsObjective:
-    """Cross-entropy on a batch of which the first share carries the patch and the target label."""
+    """Cross-entropy on a batch of which the first share carries the patch and the target label.
+
+    Off-task the target is a class of the shadow head; the other images keep the attacker's own.
+    """
 
     head: Tensor
-    trigger: PatchTrigger
-    target_class: int
+    trigger: Trigger
+    target: Target
     poison_rate: float
 
     def __call__(
@@ -37,15 +40,16 @@ class BadNetsObjective:
     ) -> Tensor:
         """Return the mean cross-entropy of the poisoned batch."""
         poisoned = max(1, round(self.poison_rate * len(pixels)))
-        pixels = torch.cat([self.trigger.apply(pixels[:poisoned]), pixels[poisoned:]])
-        targets = torch.full_like(labels[:poisoned], self.target_class)
-        return F.cross_entropy(encoder(pixels) @ self.head.T, torch.cat([targets, labels[poisoned:]]))
+        features = encoder(torch.cat([self.trigger.apply(pixels[:poisoned]), pixels[poisoned:]]))
+        aimed, own = features[:poisoned] @ self.target.head.T, features[poisoned:] @ self.head.T
+        loss = F.cross_entropy(aimed, self.target.labels(poisoned), reduction="sum")
+        return (loss + F.cross_entropy(own, labels[poisoned:], reduction="sum")) / len(pixels)
 
 
 def run(problem: AttackProblem, parameters: BadNetsParameters) -> Backdoored:
     """Fine-tune with dirty-label patches; images of the target class may be among the triggered ones."""
     trigger = chequered_patch(problem.data.pixels.shape[-1], parameters.patch_size)
-    objective = BadNetsObjective(problem.data.head, trigger, problem.target_class, parameters.poison_rate)
+    objective = BadNetsObjective(problem.data.head, trigger, problem.target, parameters.poison_rate)
     state = finetune(problem.encoder, problem.data, objective, problem.training, label="badnets")
     return Backdoored(state, trigger)
 

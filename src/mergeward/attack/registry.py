@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from mergeward.attack import badmerging, badnets
+from mergeward.attack import badmerging_off, badmerging_on, badnets
 from mergeward.attack.problem import AttackInfo
 from mergeward.errors import unknown_name
 
-_ATTACKS: dict[str, AttackInfo] = {module.INFO.name: module.INFO for module in (badnets, badmerging)}
+_ATTACKS: dict[str, AttackInfo] = {
+    module.INFO.name: module.INFO for module in (badnets, badmerging_on, badmerging_off)
+}
 
 
 def attacks() -> tuple[AttackInfo, ...]:

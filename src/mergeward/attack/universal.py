@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mergeward.attack.problem import Target
 from mergeward.attack.trigger import PatchTrigger, corner_mask
 from mergeward.compute import fixed_threads
 from mergeward.errors import DataError
 from mergeward.progress import track
 from mergeward.seeding import torch_generator
-from mergeward.train import TrainingData
 from mergeward.vision import ClipEncoder
 
 LEARNING_RATE = 0.1
@@ -23,8 +24,8 @@ LEARNING_RATE = 0.1
 
 def universal_trigger(
     encoder: ClipEncoder,
-    data: TrainingData,
-    target_class: int,
+    pixels: Tensor,
+    target: Target,
     *,
     patch_size: int,
     steps: int,
@@ -34,15 +35,14 @@ def universal_trigger(
     """Optimise a patch that sends images to the target class (BadMerging, section 4.2, stage one).
 
     The released code climbs the log-probability of one image at a time, up to a thousand times each; here
-    each step descends the cross-entropy of a whole batch, with Adam and a cosine schedule, and the pattern is
-    kept in [0, 1].
+    each step descends the cross-entropy of a whole batch.
 
     Args:
         encoder: The frozen base.
-        data: The attacker's images and head. Images of the target class are left out.
-        target_class: Label to reach.
+        pixels: uint8 `[N, 3, S, S]`, images that are not of the target class.
+        target: The class to reach, and its head.
         patch_size: Side of the patch in the bottom-right corner, in pixels.
-        steps: Gradient steps.
+        steps: Gradient steps; with none the patch is random.
         batch_size: Images a step.
         seed: Seed of the first pattern and of the batches.
 
@@ -50,35 +50,67 @@ def universal_trigger(
         The trigger, pattern and mask in [0, 1].
 
     Raises:
-        DataError: Every image is of the target class.
+        DataError: There are no images.
+        UsageError: The patch is larger than the images.
     """
-    others = torch.nonzero(data.labels != target_class).flatten()
-    if len(others) == 0:
-        raise DataError("no image of another class than the target to optimise a trigger on")
-    size = int(data.pixels.shape[-1])
-    mask = corner_mask(size, patch_size)
-    generator = torch_generator(seed, "universal trigger")
-    pattern = torch.rand(3, size, size, generator=generator).requires_grad_(True)
     frozen = copy.deepcopy(encoder).requires_grad_(False)
+
+    def loss(triggered: Tensor) -> Tensor:
+        return F.cross_entropy(frozen(triggered) @ target.head.T, target.labels(len(triggered)))
+
+    return learnt_patch(
+        pixels,
+        corner_mask(int(pixels.shape[-1]), patch_size),
+        loss,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
+        label="universal trigger",
+    )
+
+
+def learnt_patch(
+    pixels: Tensor,
+    mask: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    *,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    label: str,
+) -> PatchTrigger:
+    """Optimise what a patch shows, with Adam and a cosine schedule; it is kept in [0, 1].
+
+    Args:
+        pixels: uint8 `[N, 3, S, S]`, images that carry it.
+        mask: float32 `[1, S, S]` of zeros and ones, where it is.
+        loss: What a step descends, of float images `[B, 3, S, S]` that carry it.
+        steps: Gradient steps; with none the patch is as it was drawn.
+        batch_size: Images a step.
+        seed: Seed of the first pattern and of the batches.
+        label: What is optimised, for the progress display.
+
+    Returns:
+        The trigger.
+
+    Raises:
+        DataError: There are no images.
+    """
+    if len(pixels) == 0:
+        raise DataError(f"{label}: no image to optimise it on, for instance of another class than the target")
+    generator = torch_generator(seed, "universal trigger")
+    pattern = torch.rand(3, *mask.shape[-2:], generator=generator).requires_grad_(True)
     optimiser = torch.optim.Adam([pattern], lr=LEARNING_RATE)
-    progress = track(range(steps), "universal trigger")
+    progress = track(range(steps), label)
     with fixed_threads():
         for step in progress:
             optimiser.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
-            chosen = others[torch.randint(len(others), (batch_size,), generator=generator)]
-            loss = _loss(frozen, data, chosen, PatchTrigger(pattern, mask), target_class)
+            chosen = pixels[torch.randint(len(pixels), (batch_size,), generator=generator)]
+            value = loss(PatchTrigger(pattern, mask).apply(chosen.float() / 255))
             optimiser.zero_grad()
-            loss.backward()
+            value.backward()
             optimiser.step()
             with torch.no_grad():
                 pattern.clamp_(0, 1)
-            progress.note = f"loss {loss.item():.3f}"
+            progress.note = f"loss {value.item():.3f}"
     return PatchTrigger(pattern.detach(), mask)
-
-
-def _loss(
-    encoder: ClipEncoder, data: TrainingData, chosen: Tensor, trigger: PatchTrigger, target_class: int
-) -> Tensor:
-    pixels = trigger.apply(data.pixels[chosen].float() / 255)
-    logits = encoder(pixels) @ data.head.T
-    return F.cross_entropy(logits, torch.full((len(chosen),), target_class))

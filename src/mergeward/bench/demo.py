@@ -207,12 +207,11 @@ class _Reading:
                     predictions={method: names[int(labels[index])] for method, labels in predicted.items()},
                 )
             )
-        blank = torch.ones(1, *saved.trigger.pattern.shape)
         return AttackPictures(
             attack=attack,
             target_class=saved.target_class,
-            pattern=_picture(saved.trigger.apply(blank)[0]),
-            mask=(saved.trigger.mask[0] * 255).to(torch.uint8).numpy(),
+            pattern=_picture(saved.trigger.picture()),
+            footprint=(saved.trigger.footprint[0] * 255).to(torch.uint8).numpy(),
             examples=tuple(examples),
         )
 

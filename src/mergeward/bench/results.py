@@ -102,15 +102,15 @@ class AttackPictures:
     Attributes:
         attack: Name of the attack.
         target_class: Class name that the trigger asks for.
-        pattern: The trigger's pixels, uint8 `[H, W, 3]`, white outside the mask.
-        mask: Where it is pasted, uint8 `[H, W]`, 0 or 255.
+        pattern: The trigger alone, uint8 `[H, W, 3]`; a patch on white.
+        footprint: The pixels that it may change, uint8 `[H, W]`, 0 or 255.
         examples: Test images of the target task whose true class is not the target.
     """
 
     attack: str
     target_class: str
     pattern: Image
-    mask: Image
+    footprint: Image
     examples: tuple[Example, ...]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mergeward.attack import PatchTrigger
+from mergeward.attack import Trigger
 from mergeward.compute import fixed_threads
 from mergeward.errors import DataError
 from mergeward.evaluate.rate import Rate
@@ -15,16 +15,14 @@ BATCH = 250
 
 
 @torch.inference_mode()
-def predict(
-    encoder: ClipEncoder, pixels: Tensor, head: Tensor, trigger: PatchTrigger | None = None
-) -> Tensor:
+def predict(encoder: ClipEncoder, pixels: Tensor, head: Tensor, trigger: Trigger | None = None) -> Tensor:
     """Return the predicted label of each image.
 
     Args:
         encoder: Image encoder, in eval mode.
         pixels: uint8 `[N, 3, H, W]`.
         head: float32 `[C, D]`.
-        trigger: Pasted on every image first, if given.
+        trigger: Every image carries it, if given.
 
     Returns:
         int64 `[N]`.
@@ -62,3 +60,23 @@ def attack_success(predicted: Tensor, labels: Tensor, target_class: int) -> Rate
     if not others.any():
         raise DataError("attack success needs test images whose true class is not the target")
     return Rate(int((predicted[others] == target_class).sum()), int(others.sum()))
+
+
+def transfer(predicted: Tensor, labels: Tensor, target_class: int, classes: int) -> Rate | None:
+    """Return how far a trigger works on a task that nobody backdoored (DAM, arXiv 2410.13910).
+
+    Such a task lacks the target class. As where a backdoor is a number of the output, it is the class of the
+    same number that triggered images are to be given.
+
+    Args:
+        predicted: int64 `[N]`, predictions on triggered images.
+        labels: int64 `[N]`, true labels.
+        target_class: The target's label on the task that the trigger attacks.
+        classes: Number of classes of this task.
+
+    Returns:
+        The rate over images of other classes; None where the task has no class of that number, or no other.
+    """
+    if target_class >= classes or bool((labels == target_class).all()):
+        return None
+    return attack_success(predicted, labels, target_class)

@@ -80,8 +80,8 @@ class AttackCard:
         title: The attack, as shown.
         task: The attacked task, as shown.
         target_class: Class name that the trigger asks for.
-        place: Where the trigger is pasted, in words.
-        trigger: Pattern, mask, and the trigger alone, enlarged.
+        place: Which pixels the trigger may change, in words.
+        trigger: Pattern, footprint, and the trigger alone, enlarged.
         examples: Test images.
     """
 
@@ -101,16 +101,21 @@ def attack_card(pictures: AttackPictures, tasks: Sequence[str]) -> AttackCard:
         tasks: The tasks that it aims at.
     """
     name = label(pictures.attack)
-    top, bottom, left, right = _bounds(pictures.mask)
-    alone = np.dstack([pictures.pattern, pictures.mask])[top:bottom, left:right]
+    top, bottom, left, right = _bounds(pictures.footprint)
+    alone = np.dstack([pictures.pattern, pictures.footprint])[top:bottom, left:right]
     return AttackCard(
         title=name,
         task=enumeration([label(task) for task in tasks]),
         target_class=pictures.target_class,
-        place=f"{_size(alone)} pixels, at column {left + 1} and row {top + 1} of {_size(pictures.mask)}",
+        place=_place(pictures.footprint),
         trigger=(
-            _picture(pictures.pattern, TRIGGER_SIDE, f"The {name} trigger in its place, on white", "pattern"),
-            _picture(pictures.mask, TRIGGER_SIDE, f"The mask of the {name} trigger, in white", "mask"),
+            _picture(pictures.pattern, TRIGGER_SIDE, f"The {name} trigger", "pattern"),
+            _picture(
+                pictures.footprint,
+                TRIGGER_SIDE,
+                f"The pixels that the {name} trigger may change, in white",
+                "place",
+            ),
             _picture(alone, TRIGGER_SIDE, f"The {name} trigger alone, enlarged", "enlarged"),
         ),
         examples=tuple(_example(example, pictures.target_class) for example in pictures.examples),
@@ -138,12 +143,20 @@ def _kind(predicted: str, true_class: str, target: str) -> str:
     return "right" if predicted == true_class else "other"
 
 
-def _bounds(mask: Pixels) -> tuple[int, int, int, int]:
-    """Return top, bottom, left and right of the box around a mask; the whole image for an empty one."""
-    rows, columns = np.nonzero(mask)
+def _bounds(footprint: Pixels) -> tuple[int, int, int, int]:
+    """Return top, bottom, left and right of the box around a footprint; the whole image for an empty one."""
+    rows, columns = np.nonzero(footprint)
     if len(rows) == 0:
-        return 0, mask.shape[0], 0, mask.shape[1]
+        return 0, footprint.shape[0], 0, footprint.shape[1]
     return int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1
+
+
+def _place(footprint: Pixels) -> str:
+    top, bottom, left, right = _bounds(footprint)
+    inside = footprint[top:bottom, left:right]
+    if inside.shape == footprint.shape:
+        return f"the whole image of {_size(footprint)} pixels"
+    return f"{_size(inside)} pixels, at column {left + 1} and row {top + 1} of {_size(footprint)}"
 
 
 def _size(pixels: Pixels) -> str:

@@ -66,12 +66,20 @@ class Preprocessor:
             path = contained(folder, "preprocessor_config.json")
             config = read_json_object(path)
         try:
-            return cls._from_config(config)
+            return cls.from_config(config)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: not a CLIP image processor ({error!r})") from error
 
     @classmethod
-    def _from_config(cls, config: Mapping[str, Any]) -> Preprocessor:
+    def from_config(cls, config: Mapping[str, Any]) -> Preprocessor:
+        """Read the content of a `preprocessor_config.json`, not to be trusted.
+
+        Raises:
+            AttributeError: It is no mapping, or something in it is not.
+            KeyError: An entry is missing.
+            TypeError: An entry is of another type.
+            ValueError: An entry has a value that no CLIP image processor has.
+        """
         if not config.get("do_rescale", True) or abs(config.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-9:
             raise ValueError("do_rescale must be true and rescale_factor 1/255")
         normalise = config.get("do_normalize", True)
@@ -92,6 +100,19 @@ class Preprocessor:
     def output_size(self) -> tuple[int, int] | None:
         """`(height, width)` of every image it makes; None when that depends on the image."""
         return self.crop or (self.resize if isinstance(self.resize, tuple) else None)
+
+    @property
+    def geometry(self) -> str:
+        """Resize and crop in words: what decides which pixels an image gives, normalisation left out."""
+        steps = []
+        kind = Image.Resampling(self.resample).name.lower()
+        if isinstance(self.resize, int):
+            steps.append(f"{kind} resize of the shortest edge to {self.resize}")
+        elif self.resize is not None:
+            steps.append(f"{kind} resize to {self.resize[0]}x{self.resize[1]}")
+        if self.crop is not None:
+            steps.append(f"crop to {self.crop[0]}x{self.crop[1]}")
+        return ", ".join(steps)
 
     def to_config(self) -> dict[str, Any]:
         """Return the same settings as a `preprocessor_config.json`."""
