@@ -77,10 +77,14 @@ class Backdoored:
     Attributes:
         state: The encoder's tensors under their checkpoint names.
         trigger: What activates it.
+        partner: Tensors of a second contribution without which it does nothing, where an attack makes two.
+        subtracted: What activates it when the task vector is subtracted, where that is another trigger.
     """
 
     state: dict[str, Tensor]
     trigger: Trigger
+    partner: dict[str, Tensor] | None = None
+    subtracted: Trigger | None = None
 
 
 @dataclass(frozen=True)

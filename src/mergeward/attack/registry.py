@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from mergeward.attack import badmerging, badnets
+from mergeward.attack import (
+    badmerging,
+    badnets,
+    badtv,
+    badvit,
+    blended,
+    dynamic,
+    label_consistent,
+    lobam,
+    mergebackdoor,
+    sig,
+    trojannn,
+    trojvit,
+    wanet,
+)
 from mergeward.attack.problem import AttackInfo
 from mergeward.errors import unknown_name
 
-_ATTACKS: dict[str, AttackInfo] = {module.INFO.name: module.INFO for module in (badnets, badmerging)}
+_ATTACKS: dict[str, AttackInfo] = {
+    module.INFO.name: module.INFO
+    for module in (
+        badnets,
+        blended,
+        label_consistent,
+        sig,
+        wanet,
+        dynamic,
+        trojannn,
+        trojvit,
+        badvit,
+        badmerging,
+        lobam,
+        badtv,
+        mergebackdoor,
+    )
+}
 
 
 def attacks() -> tuple[AttackInfo, ...]:
