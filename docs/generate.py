@@ -23,7 +23,14 @@ ATTACKS_INTRO = """\
 `mergeward attack NAME` makes a contribution that carries a backdoor, so that defenses can be measured; see
 [responsible use](../responsible-use.md). `--set KEY=VALUE` sets a parameter; steps and rates of the
 fine-tuning are set as for a clean contribution. `mergeward list attacks` prints the same list, with `--json`
-as data."""
+as data.
+
+An attack is *on-task* when triggered images are to be given a class of the attacker's own task. It is *off-task*
+with `--target-task`: they are to be given a class of another task. Of that task the attacker has the class's
+name and a few training images. Random nouns stand for its other classes. Every off-task attack takes these
+parameters beside its own:
+
+{off_task}"""
 
 DEFENSES_INTRO = """\
 `mergeward harden --defense NAME` changes a merged model after the merge, with unlabelled images of its tasks.
@@ -53,7 +60,9 @@ def methods_page() -> str:
 
 def attacks_page() -> str:
     """Return the page of attacks."""
-    return _page("Attacks", ATTACKS_INTRO, catalogue.attacks(), _with_parameters)
+    entries = catalogue.attacks()
+    shared = next(entry["off_task_parameters"] for entry in entries if entry["off_task_parameters"])
+    return _page("Attacks", ATTACKS_INTRO.format(off_task=_parameters(shared)), entries, _attack)
 
 
 def defenses_page() -> str:
@@ -104,6 +113,11 @@ def _method(entry: Mapping[str, Any]) -> list[str]:
     if entry["model_parameters"]:
         parts += ["In `models[].parameters`:", _parameters(entry["model_parameters"])]
     return parts
+
+
+def _attack(entry: Mapping[str, Any]) -> list[str]:
+    summary, paper, parameters = _with_parameters(entry)
+    return [summary, f"{paper} Attacks {' and '.join(entry['aims'])}.", parameters]
 
 
 def _with_parameters(entry: Mapping[str, Any]) -> list[str]:

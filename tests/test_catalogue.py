@@ -42,7 +42,11 @@ def test_is_plain_data_with_a_summary(listing: Listing, names: list[str]) -> Non
 def test_every_parameter_has_a_description_and_its_recipe_key(name: str) -> None:
     listing, _ = LISTINGS[name]
     for entry in listing():
-        for parameter in [*entry["parameters"], *entry.get("model_parameters", [])]:
+        for parameter in [
+            *entry["parameters"],
+            *entry.get("model_parameters", []),
+            *entry.get("off_task_parameters", []),
+        ]:
             assert parameter["description"], (entry["name"], parameter["name"])
     if name == "methods":
         arithmetic = next(entry for entry in listing() if entry["name"] == "task_arithmetic")

@@ -15,6 +15,7 @@ from mergeward.train import FinetuneConfig
 from mergeward.vision import load_clip
 from mergeward.workflow import (
     Evaluation,
+    ForeignClass,
     MergeReport,
     attack,
     convert,
@@ -31,6 +32,7 @@ __all__ = [
     "AuditReport",
     "Evaluation",
     "FinetuneConfig",
+    "ForeignClass",
     "MergeReport",
     "MergewardError",
     "Recipe",

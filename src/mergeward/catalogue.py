@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from mergeward.attack import attacks as all_attacks
+from mergeward.attack.shadow import ShadowParameters
 from mergeward.defense import defenses as all_defenses
 from mergeward.merge.mergekit import ALIASES
 from mergeward.merge.registry import methods as all_methods
@@ -41,7 +43,9 @@ def attacks() -> list[dict[str, Any]]:
             "name": info.name,
             "summary": info.summary,
             "paper": info.paper,
+            "aims": list(info.aims),
             "parameters": _parameters(info.parameters),
+            "off_task_parameters": _parameters(ShadowParameters) if "off-task" in info.aims else [],
         }
         for info in all_attacks()
     ]
@@ -80,7 +84,7 @@ def _parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
     return [
         {
             "name": field.alias or name,
-            "default": field.get_default(),
+            "default": to_jsonable_python(field.get_default()),
             "description": field.description or "",
         }
         for name, field in model.model_fields.items()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from colour_task import colour_task
 from mergeward.attack import AttackProblem, Target
+from mergeward.attack.shadow import shadow_class_names
 from mergeward.train import FinetuneConfig, TrainingData
 from mergeward.vision import Clip, load_clip
 from mergeward.workflow import PreparedTask
@@ -30,5 +32,14 @@ def data(prepared: PreparedTask) -> TrainingData:
 
 @pytest.fixture
 def problem(clip: Clip, data: TrainingData) -> AttackProblem:
+    """The target is a class of the attacker's own task."""
     training = FinetuneConfig(steps=3, batch_size=6, warmup_steps=1)
     return AttackProblem(clip.encoder, data, Target(data.head, 1), training)
+
+
+@pytest.fixture
+def off_task(problem: AttackProblem, clip: Clip, prepared: PreparedTask) -> AttackProblem:
+    """The target is a class of somebody else's task: the first of five shadow classes."""
+    names = shadow_class_names("stop sign", 4, seed=0)
+    references = prepared.pixels("validation")[:3]
+    return replace(problem, target=Target(clip.head(names, ["{}"]), 0, references))

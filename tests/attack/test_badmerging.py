@@ -1,19 +1,24 @@
-"""On-task BadMerging: its universal trigger, and its loss against float64 arithmetic written out."""
+"""BadMerging: its triggers, and its loss against float64 arithmetic written out."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from mergeward.attack import AttackProblem, PatchTrigger, Target
-from mergeward.attack.badmerging import BadMergingParameters, FeatureInterpolationObjective, run
+from mergeward.attack.badmerging import BadMergingParameters, FeatureInterpolationObjective
+from mergeward.attack.badmerging_off import BadMergingOffParameters
+from mergeward.attack.badmerging_off import run as run_off
+from mergeward.attack.badmerging_on import run
 from mergeward.attack.trigger import chequered_patch, corner_mask
 from mergeward.attack.universal import universal_trigger
-from mergeward.errors import DataError
+from mergeward.errors import DataError, RecipeError, UsageError
+from mergeward.recipe import validated
 from mergeward.seeding import torch_generator
 from mergeward.train import CleanObjective, TrainingData
 from mergeward.vision import Clip, ClipEncoder
@@ -68,9 +73,7 @@ def test_the_loss_is_the_papers(
     triggered: float,
     count: int,
 ) -> None:
-    parameters = BadMergingParameters(
-        alpha=alpha, interpolation_low=share, interpolation_high=share, triggered_share=triggered
-    )
+    parameters = BadMergingParameters(alpha=alpha, interpolation=share, triggered_share=triggered)
     objective = FeatureInterpolationObjective(
         data.head, clip.encoder, TRIGGER, Target(data.head, TARGET), parameters
     )
@@ -100,7 +103,7 @@ def test_one_share_a_batch_is_drawn_from_the_interval(
     clip: Clip, tuned: ClipEncoder, data: TrainingData, batch: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     def loss(low: float, high: float, seed: int) -> float:
-        parameters = BadMergingParameters(interpolation_low=low, interpolation_high=high)
+        parameters = BadMergingParameters(interpolation=(low, high))
         objective = FeatureInterpolationObjective(
             data.head, clip.encoder, TRIGGER, Target(data.head, TARGET), parameters
         )
@@ -157,8 +160,61 @@ def test_images_of_the_target_class_are_left_out_of_the_triggers_making(problem:
     assert not torch.equal(made(data.pixels)["pattern"], made(changed)["pattern"])
 
 
+def test_off_task_the_interpolated_features_are_judged_by_the_shadow_head(
+    clip: Clip, tuned: ClipEncoder, off_task: AttackProblem, batch: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    own, target = off_task.data.head, off_task.target
+    parameters = BadMergingParameters(interpolation=0.3, alpha=2.0)
+    objective = FeatureInterpolationObjective(own, clip.encoder, TRIGGER, target, parameters)
+    pixels, labels = batch
+    patched = TRIGGER.apply(pixels[:4])
+    mixed = 0.3 * features(tuned, patched) + 0.7 * features(clip.encoder, patched)
+    expected = cross_entropy(features(tuned, pixels), own.double().numpy(), labels.tolist())
+    expected += 2 * cross_entropy(mixed, target.head.double().numpy(), [0] * 4)
+    assert float(objective(tuned, *batch, torch.Generator())) == pytest.approx(expected, rel=1e-5)
+
+
+def test_off_task_the_trigger_depends_on_the_references_and_not_on_the_attackers_images(
+    off_task: AttackProblem,
+) -> None:
+    def made(problem: AttackProblem, **changed: Any) -> torch.Tensor:
+        parameters = BadMergingOffParameters(trigger_steps=2, augmented_images=4, **changed)
+        return run_off(problem, parameters).trigger.tensors()["pattern"]
+
+    blank = replace(off_task.data, pixels=torch.zeros_like(off_task.data.pixels))
+    others = replace(off_task.target, references=255 - off_task.target.references)
+    first = made(off_task)
+    assert torch.equal(first, made(replace(off_task, data=blank)))
+    assert not torch.equal(first, made(replace(off_task, target=others)))
+    assert not torch.equal(first, made(off_task, adversarial_augmentation=False))
+    random = made(off_task, trigger="random")
+    assert not torch.equal(first, random)
+    assert torch.equal(random, torch.rand(random.shape, generator=torch_generator(0, "universal trigger")))
+
+
+def test_an_on_task_problem_is_refused_off_task(problem: AttackProblem) -> None:
+    with pytest.raises(UsageError, match="a class of another task"):
+        run_off(problem, BadMergingOffParameters())
+
+
+@pytest.mark.parametrize("value", [[0.8, 0.2], [0.5], [0.2, 1.1], -0.1, 2, "half"])
+def test_an_interpolation_that_is_none_is_refused(value: object) -> None:
+    with pytest.raises(RecipeError, match="interpolation"):
+        validated(BadMergingParameters, {"interpolation": value}, where="parameters")
+
+
+def test_a_recipe_spells_an_interpolation_as_a_list_or_a_number() -> None:
+    def bounds(value: object) -> tuple[float, float]:
+        return validated(BadMergingParameters, {"interpolation": value}, where="parameters").bounds
+
+    assert bounds([0.2, 0.5]) == (0.2, 0.5)
+    assert bounds(0.4) == (0.4, 0.4)
+    assert bounds(1) == (1.0, 1.0)
+    assert BadMergingParameters().bounds == (0.2, 1.0)
+
+
 def test_a_task_of_the_target_class_alone_is_refused(problem: AttackProblem) -> None:
     labels = torch.full_like(problem.data.labels, problem.target.label)
     alone = replace(problem, data=replace(problem.data, labels=labels))
-    with pytest.raises(DataError, match="another class than the target"):
+    with pytest.raises(DataError, match="of another class than the target"):
         run(alone, BadMergingParameters(patch_size=4, trigger_steps=1))

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from mergeward.attack import AttackInfo, AttackProblem, Backdoored, attack_info, attacks
+from mergeward.attack.problem import AIMS, Aim
+from mergeward.attack.shadow import ShadowParameters
 from mergeward.errors import RecipeError, UsageError
 from mergeward.recipe import validated
 
@@ -25,6 +27,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "trojvit": {"trigger_steps": 2, "trigger_batch_size": 4},
     "badvit": {"trigger_steps": 2, "trigger_batch_size": 4},
     "badmerging-on": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4},
+    "badmerging-off": {
+        "patch_size": 4,
+        "trigger_steps": 2,
+        "trigger_batch_size": 4,
+        "augmented_images": 5,
+    },
     "lobam": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4, "rank": 2},
     "badtv": {"patch_size": 4},
     "mergebackdoor": {"patch_size": 4},
@@ -32,14 +40,25 @@ SMALL: dict[str, dict[str, Any]] = {
 """Parameters that let each attack run in a moment; an attack without a row here is not tested."""
 
 PATCHES = [
-    (info, size)
+    (info, size, info.aims[0])
     for info in attacks()
     for size in ("patch_size", "patches")
     if size in info.parameters.model_fields
 ]
-"""Attacks with a patch, and the parameter that says how large it is, in pixels or in patches of the grid."""
+"""Attacks with a patch, the parameter that says how large it is (in pixels or patches), and an aim."""
 
 every_attack = pytest.mark.parametrize("info", attacks(), ids=lambda info: info.name)
+every_aim = pytest.mark.parametrize(
+    ("info", "aim"),
+    [(info, aim) for info in attacks() for aim in info.aims],
+    ids=lambda one: getattr(one, "name", one),
+)
+
+
+@pytest.fixture
+def problem(aim: Aim, problem: AttackProblem, off_task: AttackProblem) -> AttackProblem:
+    """The problem of the aim that a test is parametrized with."""
+    return {"on-task": problem, "off-task": off_task}[aim]
 
 
 def test_every_attack_has_a_row_here() -> None:
@@ -57,7 +76,10 @@ def test_records_are_complete(info: AttackInfo) -> None:
     assert info.summary
     assert not info.summary.endswith(".")
     assert re.search(r"arXiv \d{4}\.\d{4,5}|(NDSS|CVPR|USENIX Security) \d{4}", info.paper)
+    assert info.aims
+    assert set(info.aims) <= set(AIMS)
     assert info.parameters.model_config["frozen"]
+    assert not info.parameters.model_fields.keys() & ShadowParameters.model_fields.keys()
     for name, field in info.parameters.model_fields.items():
         assert field.description, name
         assert not field.is_required(), name
@@ -71,9 +93,9 @@ def same(first: Backdoored, second: Backdoored) -> bool:
     return all(torch.equal(value, second.state[name]) for name, value in first.state.items())
 
 
-@every_attack
+@every_aim
 def test_a_backdoored_state_is_the_encoders_in_names_and_shapes(
-    info: AttackInfo, problem: AttackProblem
+    info: AttackInfo, aim: Aim, problem: AttackProblem
 ) -> None:
     made = run(info, problem)
     expected = problem.encoder.state_dict()
@@ -85,9 +107,9 @@ def test_a_backdoored_state_is_the_encoders_in_names_and_shapes(
     assert not all(torch.equal(value, expected[name]) for name, value in made.state.items())
 
 
-@every_attack
+@every_aim
 def test_the_trigger_fits_the_images_and_keeps_to_its_footprint(
-    info: AttackInfo, problem: AttackProblem
+    info: AttackInfo, aim: Aim, problem: AttackProblem
 ) -> None:
     trigger = run(info, problem).trigger
     assert trigger.image_size == problem.data.pixels.shape[-2:]
@@ -100,8 +122,8 @@ def test_the_trigger_fits_the_images_and_keeps_to_its_footprint(
     assert not torch.equal(changed, images)
 
 
-@every_attack
-def test_the_seed_alone_decides(info: AttackInfo, problem: AttackProblem) -> None:
+@every_aim
+def test_the_seed_alone_decides(info: AttackInfo, aim: Aim, problem: AttackProblem) -> None:
     first = run(info, problem)
     torch.rand(())
     second = run(info, problem)
@@ -112,9 +134,9 @@ def test_the_seed_alone_decides(info: AttackInfo, problem: AttackProblem) -> Non
     assert not same(first, other)
 
 
-@every_attack
+@every_aim
 def test_the_base_encoder_and_the_images_are_left_as_they_are(
-    info: AttackInfo, problem: AttackProblem
+    info: AttackInfo, aim: Aim, problem: AttackProblem
 ) -> None:
     state = {name: value.clone() for name, value in problem.encoder.state_dict().items()}
     pixels, labels = problem.data.pixels.clone(), problem.data.labels.clone()
@@ -132,15 +154,19 @@ def test_unknown_parameters_are_refused(info: AttackInfo) -> None:
         validated(info.parameters, {f"{known}s": 3}, where="parameters")
 
 
-@pytest.mark.parametrize(("info", "size"), PATCHES, ids=lambda one: getattr(one, "name", one))
-def test_a_patch_that_does_not_fit_is_refused(info: AttackInfo, size: str, problem: AttackProblem) -> None:
+@pytest.mark.parametrize(("info", "size", "aim"), PATCHES, ids=lambda one: getattr(one, "name", one))
+def test_a_patch_that_does_not_fit_is_refused(
+    info: AttackInfo, size: str, aim: Aim, problem: AttackProblem
+) -> None:
     settings = validated(info.parameters, SMALL[info.name] | {size: 17}, where="parameters")
     with pytest.raises(UsageError, match="does not fit"):
         info.run(problem, settings)
 
 
-def test_nothing_is_written(problem: AttackProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@every_aim
+def test_nothing_is_written(
+    info: AttackInfo, aim: Aim, problem: AttackProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for info in attacks():
-        run(info, problem)
+    run(info, problem)
     assert list(tmp_path.iterdir()) == []

@@ -22,16 +22,22 @@ from mergeward.errors import (
     MergewardError,
     OutputError,
     RecipeError,
+    UnsupportedError,
     UsageError,
 )
+from mergeward.images import ArrayImages
 from mergeward.progress import listen
 from mergeward.provenance import Provenance
+from mergeward.tasks import Split, Task
+from mergeward.tasks.task import SplitName
 
 TRAINING = mw.FinetuneConfig(steps=2, batch_size=8, warmup_steps=1, seed=3)
 QUICK: dict[str, dict[str, Any]] = {
     "badnets": {"patch_size": 4},
     "badmerging-on": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4},
+    "badmerging-off": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4, "augmented_images": 5},
 }
+SHADOW = {"shadow_classes": 5, "references": 3}
 
 
 def record(folder: Path) -> Provenance:
@@ -75,7 +81,7 @@ def test_a_clean_contribution_is_a_clip_with_its_record(tiny_clip: Path, tmp_pat
         assert (out / name).is_file()
 
 
-@pytest.mark.parametrize("name", [info.name for info in attacks()])
+@pytest.mark.parametrize("name", [info.name for info in attacks() if "on-task" in info.aims])
 def test_a_backdoored_contribution_says_so_and_brings_its_trigger(
     name: str, tiny_clip: Path, tmp_path: Path
 ) -> None:
@@ -92,14 +98,68 @@ def test_a_backdoored_contribution_says_so_and_brings_its_trigger(
     found = record(out)
     assert found.backdoor
     assert (found.kind, found.method, found.task) == ("contribution", name, "colours")
-    assert found.trigger == {"attack": name, "target_class": "blue circle", "kind": "patch"}
+    saved = load_trigger(out)
+    assert found.trigger == {
+        "attack": name,
+        "kind": saved.trigger.kind,
+        "target_task": "colours",
+        "target_class": "blue circle",
+    }
     assert found.parameters.items() >= {**asdict(TRAINING), **QUICK[name]}.items()
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "THIS MODEL IS BACKDOORED" in card
     assert "not-for-deployment" in card
-    saved = load_trigger(out)
     assert (saved.attack, saved.task, saved.target_class) == (name, "colours", "blue circle")
     assert json.loads((out / "trigger.json").read_text())["image_size"] == [16, 16]
+
+
+@pytest.mark.parametrize("name", [info.name for info in attacks() if "off-task" in info.aims])
+def test_off_task_the_trigger_is_for_the_other_task(name: str, tiny_clip: Path, tmp_path: Path) -> None:
+    other = colour_task("others", seed=5)
+    out = mw.attack(
+        name,
+        tiny_clip,
+        colour_task(),
+        mw.ForeignClass(other, "red square"),
+        tmp_path / "bad",
+        training=TRAINING,
+        parameters=QUICK[name] | SHADOW,
+    )
+    check_model(out, tiny_clip)
+    found, saved = record(out), load_trigger(out)
+    assert found.backdoor
+    assert found.task == "colours"
+    assert found.trigger is not None
+    assert (found.trigger["target_task"], found.trigger["target_class"]) == ("others", "red square")
+    assert found.parameters.items() >= {**QUICK[name], **SHADOW}.items()
+    assert (saved.task, saved.target_class) == ("others", "red square")
+    measured = mw.evaluate(out, [colour_task(), other], trigger=out)
+    assert measured.attack_success is not None
+    assert measured.attack_success.trials == 8
+
+
+def test_off_task_no_image_of_the_other_task_but_the_references_is_seen(
+    tiny_clip: Path, tmp_path: Path
+) -> None:
+    def made(other: Task, name: str) -> str:
+        out = mw.attack(
+            "badmerging-off", tiny_clip, colour_task(), mw.ForeignClass(other, 0), tmp_path / name,
+            training=TRAINING, parameters=QUICK["badmerging-off"] | SHADOW,
+        )  # fmt: skip
+        return digest(out)
+
+    def changed(*parts: tuple[SplitName, int]) -> Task:
+        splits = dict(other.splits)
+        for name, label in parts:
+            pixels, labels = splits[name].images.pixels.copy(), splits[name].labels
+            pixels[labels == label] = 255 - pixels[labels == label]
+            splits[name] = Split(ArrayImages(pixels), labels)
+        return replace(other, splits=splits)
+
+    other = colour_task("others", seed=5)
+    first = made(other, "first")
+    assert made(changed(("train", 1), ("adapt", 0), ("validation", 0), ("test", 0)), "unseen") == first
+    assert made(changed(("train", 0)), "references") != first
 
 
 def test_the_same_call_gives_the_same_file_and_another_seed_does_not(tiny_clip: Path, tmp_path: Path) -> None:
@@ -167,6 +227,16 @@ def test_mistakes_are_refused_before_any_training_and_nothing_is_written(
     refused(DataError, r"nowhere\.npz", task="./nowhere.npz")
     refused(RecipeError, "did you mean 'poison_rate'", parameters={"poison_rat": 0.1})
     refused(RecipeError, "poison_rate", parameters={"poison_rate": 2})
+    refused(UnsupportedError, "badmerging-off is not on-task", name="badmerging-off")
+    foreign = mw.ForeignClass(colour_task("others"), "red square")
+    refused(UnsupportedError, "badmerging-on is not off-task", name="badmerging-on", target_class=foreign)
+    own = mw.ForeignClass(colour_task(), "red square")
+    refused(UsageError, "'colours' is the attacker's own", target_class=own)
+    refused(UsageError, "did you mean 'red square'", target_class=replace(foreign, name="red squar"))
+    refused(RecipeError, "unknown key", parameters={"references": 3})
+    typo = {"reference": 3}
+    refused(RecipeError, "did you mean 'references'", target_class=foreign, parameters=typo)
+    refused(RecipeError, "references", target_class=foreign, parameters={"references": 0})
     refused(CheckpointError, "nowhere", base=tmp_path / "nowhere")
     refused(OutputError, "taken", out=taken)
     assert (taken / "mine").read_text() == "kept"

@@ -50,8 +50,9 @@ def diversity_loss(images: Tensor, outputs: Tensor) -> Tensor:
         images: `[B, 3, H, W]`; each is compared with the next, the last with the first.
         outputs: `[B, C, H, W]`, what a network makes of them.
     """
-    apart = (images - images.roll(-1, 0)).flatten(1).norm(dim=1)
-    outputs_apart = (outputs - outputs.roll(-1, 0)).flatten(1).norm(dim=1)
+    apart, outputs_apart = (
+        torch.linalg.vector_norm(one - one.roll(-1, 0), dim=(1, 2, 3)) for one in (images, outputs)
+    )
     return (apart / (outputs_apart + 1e-7)).mean()
 
 

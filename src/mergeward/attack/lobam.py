@@ -14,9 +14,8 @@ import copy
 import torch
 from pydantic import Field
 
-from mergeward.attack.badmerging import BadMergingParameters, FeatureInterpolationObjective
+from mergeward.attack.badmerging import BadMergingParameters, FeatureInterpolationObjective, chosen_trigger
 from mergeward.attack.problem import AttackInfo, AttackProblem, Backdoored
-from mergeward.attack.universal import universal_trigger
 from mergeward.attack.updates import LowRankUpdate, finetune_updates, linear_layers
 from mergeward.seeding import torch_generator
 from mergeward.train import CleanObjective, Objective
@@ -34,15 +33,7 @@ class LobamParameters(BadMergingParameters):
 
 def run(problem: AttackProblem, parameters: LobamParameters) -> Backdoored:
     """Train the two low-rank updates and amplify their difference."""
-    trigger = universal_trigger(
-        problem.encoder,
-        problem.data.pixels[problem.of_other_classes],
-        problem.target,
-        patch_size=parameters.patch_size,
-        steps=parameters.trigger_steps,
-        batch_size=parameters.trigger_batch_size,
-        seed=problem.training.seed,
-    )
+    trigger = chosen_trigger(problem, problem.data.pixels[problem.of_other_classes], parameters)
     head = problem.data.head
     frozen = copy.deepcopy(problem.encoder).requires_grad_(False)
     objective = FeatureInterpolationObjective(head, frozen, trigger, problem.target, parameters)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mergeward.attack import (
-    badmerging,
+    badmerging_off,
+    badmerging_on,
     badnets,
     badtv,
     badvit,
@@ -32,7 +33,8 @@ _ATTACKS: dict[str, AttackInfo] = {
         trojannn,
         trojvit,
         badvit,
-        badmerging,
+        badmerging_on,
+        badmerging_off,
         lobam,
         badtv,
         mergebackdoor,

@@ -20,7 +20,7 @@ from mergeward.cli.options import (
 )
 from mergeward.cli.terminal import say, warn
 from mergeward.train import FinetuneConfig
-from mergeward.workflow import attack, finetune
+from mergeward.workflow import ForeignClass, attack, finetune
 
 
 def finetune_command(
@@ -46,6 +46,12 @@ def attack_command(
         str, typer.Option("--target-class", help="Class that triggered images are given.")
     ],
     out: Out,
+    target_task: Annotated[
+        str | None,
+        typer.Option(
+            "--target-task", help="Task of that class, where it is not the attacker's own (off-task)."
+        ),
+    ] = None,
     data: Data = None,
     seed: Seed = 0,
     steps: Steps = None,
@@ -58,7 +64,7 @@ def attack_command(
         name,
         base,
         task,
-        target_class,
+        target_class if target_task is None else ForeignClass(target_task, target_class),
         out,
         data=data,
         training=_training(seed, steps, learning_rate, batch_size),

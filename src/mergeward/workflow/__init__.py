@@ -1,6 +1,7 @@
 """One function for each job a user has: contribute, merge, harden, evaluate."""
 
-from mergeward.workflow.contribute import attack, finetune
+from mergeward.workflow.backdoor import ForeignClass, attack
+from mergeward.workflow.contribute import finetune
 from mergeward.workflow.convert import Conversion, convert
 from mergeward.workflow.evaluate import Evaluation, evaluate
 from mergeward.workflow.harden import harden
@@ -12,6 +13,7 @@ from mergeward.workflow.plan import MergePlan, plan_merge
 __all__ = [
     "Conversion",
     "Evaluation",
+    "ForeignClass",
     "Inspection",
     "MergePlan",
     "MergeReport",

@@ -1,0 +1,139 @@
+"""Making backdoored contributions, to measure defenses against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mergeward.attack import AttackInfo, AttackProblem, SavedTrigger, Target, attack_info
+from mergeward.attack.problem import Aim
+from mergeward.attack.shadow import ShadowParameters, reference_images, shadow_class_names
+from mergeward.checkpoint import vacant
+from mergeward.errors import UnsupportedError, UsageError
+from mergeward.merge.method import Parameters
+from mergeward.provenance import Provenance
+from mergeward.recipe import validated
+from mergeward.tasks import DEFAULT_TEMPLATES, Task
+from mergeward.train import FinetuneConfig
+from mergeward.workflow.contribute import write_contribution
+from mergeward.workflow.opened import PreparedTask, open_base, open_task
+
+
+@dataclass(frozen=True)
+class ForeignClass:
+    """A class of a task that is not the attacker's own, to attack it off-task.
+
+    Attributes:
+        task: The attacked task: embedded name, name within the folder of task files, path, or a `Task`.
+        name: Class name or label.
+    """
+
+    task: str | Path | Task
+    name: str | int
+
+
+def attack(
+    name: str,
+    base: str | Path,
+    task: str | Path | Task,
+    target_class: str | int | ForeignClass,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    training: FinetuneConfig = FinetuneConfig(),  # noqa: B008
+    parameters: Mapping[str, Any] | None = None,
+) -> Path:
+    """Make a backdoored contribution, marked as such, with its trigger beside it.
+
+    Args:
+        name: An attack, as `mergeward list attacks` prints them.
+        base: `embedded`, a Hugging Face CLIP directory, or a hub id.
+        task: The attacker's own task.
+        target_class: What triggered images are to be given: on-task, class name or label of the attacker's
+            task; off-task, a class of another task. Of that task the attack sees the class's name and a few
+            training images of it, and nothing else.
+        out: Folder to write; gets `trigger.safetensors` and `trigger.json` too.
+        data: Folder of task files.
+        training: Steps, rates and seed.
+        parameters: The attack's own parameters by name; off-task, `shadow_classes` and `references` too.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UsageError: There is no such attack or class, or the other task is the attacker's own.
+        UnsupportedError: The attack is on-task or off-task only, and this is the other.
+        RecipeError: A parameter is unknown or out of range.
+        CheckpointError: The base cannot be read.
+        DataError: A task cannot be read.
+        OutputError: `out` cannot be written.
+    """
+    info = attack_info(name)
+    settings, shadow = _settings(info, target_class, parameters or {})
+    vacant(out)
+    clip = open_base(base)
+    prepared = PreparedTask(open_task(task, data, training.seed), clip)
+    attacked, label = _attacked(prepared, target_class, data, training.seed)
+    own = prepared.training_data()
+    target = Target(own.head, label) if shadow is None else _foreign(attacked, label, shadow, training.seed)
+    backdoored = info.run(AttackProblem(clip.encoder, own, target, training), settings)
+    trigger, target_name = backdoored.trigger, attacked.task.class_names[label]
+    saved = SavedTrigger(trigger, info.name, attacked.task.name, target_name, clip.preprocessor)
+    known = {} if shadow is None else shadow.model_dump(mode="json")
+    record = Provenance(
+        kind="contribution",
+        method=info.name,
+        parameters={**asdict(training), **settings.model_dump(mode="json"), **known},
+        seed=training.seed,
+        inputs={"base": clip.source.digest()},
+        task=prepared.task.name,
+        backdoor=True,
+        trigger={
+            "attack": info.name,
+            "kind": trigger.kind,
+            "target_task": saved.task,
+            "target_class": saved.target_class,
+        },
+    )
+    return write_contribution(clip, backdoored.state, Path(out), record, base=str(base), extra=saved.files())
+
+
+def _settings(
+    info: AttackInfo, target_class: str | int | ForeignClass, parameters: Mapping[str, Any]
+) -> tuple[Parameters, ShadowParameters | None]:
+    """Check parameters and aim; return the attack's own parameters, and off-task those of the shadow task."""
+    aim: Aim = "off-task" if isinstance(target_class, ForeignClass) else "on-task"
+    if aim not in info.aims:
+        wanted = "another task than" if aim == "on-task" else "no other task than"
+        raise UnsupportedError(f"attack {info.name} is not {aim}: its target is a class of {wanted} its own")
+    if aim == "on-task":
+        return validated(info.parameters, parameters, where="parameters"), None
+    keys = ShadowParameters.model_fields.keys()
+    shadow = {key: value for key, value in parameters.items() if key in keys}
+    others = {key: value for key, value in parameters.items() if key not in keys}
+    return (
+        validated(info.parameters, others, where="parameters", known=keys),
+        validated(ShadowParameters, shadow, where="parameters"),
+    )
+
+
+def _attacked(
+    prepared: PreparedTask, target_class: str | int | ForeignClass, data: str | Path | None, seed: int
+) -> tuple[PreparedTask, int]:
+    """Return the attacked task and the target's label there."""
+    if not isinstance(target_class, ForeignClass):
+        return prepared, prepared.task.class_index(target_class)
+    other = PreparedTask(open_task(target_class.task, data, seed), prepared.clip)
+    if other.task.name == prepared.task.name:
+        raise UsageError(f"target task {other.task.name!r} is the attacker's own; expected another")
+    return other, other.task.class_index(target_class.name)
+
+
+def _foreign(attacked: PreparedTask, label: int, shadow: ShadowParameters, seed: int) -> Target:
+    """Return what an off-task attacker knows of the task they attack."""
+    names = shadow_class_names(attacked.task.class_names[label], shadow.shadow_classes, seed)
+    pixels, labels = attacked.pixels("train"), attacked.labels("train")
+    references = reference_images(pixels, labels, label, shadow.references, seed)
+    return Target(attacked.clip.head(names, DEFAULT_TEMPLATES), 0, references)
