@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,29 +14,7 @@ from mergeward.attack.problem import AIMS, Aim
 from mergeward.attack.shadow import ShadowParameters
 from mergeward.errors import RecipeError, UsageError
 from mergeward.recipe import validated
-
-SMALL: dict[str, dict[str, Any]] = {
-    "badnets": {"patch_size": 4},
-    "blended": {},
-    "label_consistent": {"steps": 2},
-    "sig": {},
-    "wanet": {},
-    "dynamic": {"mask_steps": 2, "mask_batch_size": 4},
-    "trojannn": {"patch_size": 4, "trigger_steps": 2},
-    "trojvit": {"trigger_steps": 2, "trigger_batch_size": 4},
-    "badvit": {"trigger_steps": 2, "trigger_batch_size": 4},
-    "badmerging-on": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4},
-    "badmerging-off": {
-        "patch_size": 4,
-        "trigger_steps": 2,
-        "trigger_batch_size": 4,
-        "augmented_images": 5,
-    },
-    "lobam": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4, "rank": 2},
-    "badtv": {"patch_size": 4},
-    "mergebackdoor": {"patch_size": 4},
-}
-"""Parameters that let each attack run in a moment; an attack without a row here is not tested."""
+from small_attacks import SMALL
 
 PATCHES = [
     (info, size, info.aims[0])

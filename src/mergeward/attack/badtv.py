@@ -91,4 +91,5 @@ INFO = AttackInfo(
     paper="Hsu, Tsai, Zhe et al., BadTV, 2025, arXiv 2501.02373",
     run=run,
     parameters=BadTVParameters,
+    beside=("subtracted",),
 )

@@ -93,4 +93,5 @@ INFO = AttackInfo(
     paper="Wang, Wang, Cong, He, Qin, Huang, From Purity to Peril, USENIX Security 2025",
     run=run,
     parameters=MergeBackdoorParameters,
+    beside=("partner",),
 )
