@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,18 +14,15 @@ from mergeward.attack.problem import AIMS, Aim
 from mergeward.attack.shadow import ShadowParameters
 from mergeward.errors import RecipeError, UsageError
 from mergeward.recipe import validated
+from small_attacks import SMALL
 
-SMALL: dict[str, dict[str, Any]] = {
-    "badnets": {"patch_size": 4},
-    "badmerging-on": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4},
-    "badmerging-off": {
-        "patch_size": 4,
-        "trigger_steps": 2,
-        "trigger_batch_size": 4,
-        "augmented_images": 5,
-    },
-}
-"""Parameters that let each attack run in a moment; an attack without a row here is not tested."""
+PATCHES = [
+    (info, size, info.aims[0])
+    for info in attacks()
+    for size in ("patch_size", "patches")
+    if size in info.parameters.model_fields
+]
+"""Attacks with a patch, the parameter that says how large it is (in pixels or patches), and an aim."""
 
 every_attack = pytest.mark.parametrize("info", attacks(), ids=lambda info: info.name)
 every_aim = pytest.mark.parametrize(
@@ -56,7 +52,7 @@ def test_attacks_are_found_by_name() -> None:
 def test_records_are_complete(info: AttackInfo) -> None:
     assert info.summary
     assert not info.summary.endswith(".")
-    assert re.search(r"arXiv \d{4}\.\d{4,5}", info.paper)
+    assert re.search(r"arXiv \d{4}\.\d{4,5}|(NDSS|CVPR|USENIX Security) \d{4}", info.paper)
     assert info.aims
     assert set(info.aims) <= set(AIMS)
     assert info.parameters.model_config["frozen"]
@@ -130,13 +126,16 @@ def test_the_base_encoder_and_the_images_are_left_as_they_are(
 
 @every_attack
 def test_unknown_parameters_are_refused(info: AttackInfo) -> None:
-    with pytest.raises(RecipeError, match=r"parameters\.patch_siz: unknown key; did you mean 'patch_size'"):
-        validated(info.parameters, {"patch_siz": 3}, where="parameters")
+    known = next(iter(info.parameters.model_fields))
+    with pytest.raises(RecipeError, match=rf"parameters\.{known}s: unknown key; did you mean '{known}'"):
+        validated(info.parameters, {f"{known}s": 3}, where="parameters")
 
 
-@every_aim
-def test_a_patch_that_does_not_fit_is_refused(info: AttackInfo, aim: Aim, problem: AttackProblem) -> None:
-    settings = validated(info.parameters, SMALL[info.name] | {"patch_size": 17}, where="parameters")
+@pytest.mark.parametrize(("info", "size", "aim"), PATCHES, ids=lambda one: getattr(one, "name", one))
+def test_a_patch_that_does_not_fit_is_refused(
+    info: AttackInfo, size: str, aim: Aim, problem: AttackProblem
+) -> None:
+    settings = validated(info.parameters, SMALL[info.name] | {size: 17}, where="parameters")
     with pytest.raises(UsageError, match="does not fit"):
         info.run(problem, settings)
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from mergeward.attack import PatchTrigger, SavedTrigger, Trigger, load_trigger
 from mergeward.attack.trigger import (
+    AdditiveTrigger,
     BlendTrigger,
     GeneratorTrigger,
     PatternNetwork,
@@ -53,6 +54,7 @@ def random_generator(size: int = 8, seed: int = 0) -> GeneratorTrigger:
 EXAMPLES: dict[str, Trigger] = {
     "patch": random_patch(),
     "blend": BlendTrigger(noise(3, 8, 8), 0.2),
+    "additive": AdditiveTrigger(0.4 * noise(3, 8, 8) - 0.2),
     "warp": random_warp(),
     "generator": random_generator(),
 }
@@ -80,7 +82,7 @@ def test_shape_type_and_device_are_the_images(kind: str, size: tuple[int, int], 
     assert torch.equal(before, kept)
 
 
-@pytest.mark.parametrize("kind", ["patch", "blend", "warp"])
+@pytest.mark.parametrize("kind", ["patch", "blend", "additive", "warp"])
 def test_it_goes_where_the_images_are(kind: str) -> None:
     assert EXAMPLES[kind].apply(images().to("meta")).device.type == "meta"
 
@@ -158,6 +160,18 @@ def test_a_blend_is_the_weighted_sum() -> None:
 def test_a_blend_of_one_colour_is_that_at_every_size() -> None:
     trigger = BlendTrigger(torch.full((3, 8, 8), 0.25), 0.5)
     torch.testing.assert_close(trigger.apply(torch.ones(1, 3, 3, 5)), torch.full((1, 3, 3, 5), 0.625))
+
+
+def test_a_difference_is_added_and_clipped() -> None:
+    difference, before = 1.2 * noise(3, 8, 8) - 0.6, images()
+    expected = np.clip(before.double().numpy() + difference.double().numpy(), 0, 1)
+    np.testing.assert_allclose(AdditiveTrigger(difference).apply(before), expected, atol=1e-6)
+
+
+def test_where_a_difference_is_zero_it_leaves_no_footprint() -> None:
+    difference = torch.zeros(3, 8, 8)
+    difference[1, 2, 3] = 0.1
+    assert AdditiveTrigger(difference).footprint.nonzero().tolist() == [[0, 2, 3]]
 
 
 @given(height=st.integers(2, 7), width=st.integers(2, 7), seed=st.integers(0, 99))
@@ -239,6 +253,7 @@ def test_the_fingerprint_changes_with_everything_in_it() -> None:
         saved(trigger=random_patch(seed=1)),
         saved(trigger=random_patch(patch=2)),
         saved("blend"),
+        saved("additive"),
         saved("blend", trigger=BlendTrigger(noise(3, 8, 8), 0.3)),
         saved("warp"),
         saved("generator"),
@@ -248,7 +263,7 @@ def test_the_fingerprint_changes_with_everything_in_it() -> None:
         saved(target_class="other"),
         saved(preprocessor=Preprocessor(resize=9, crop=(8, 8))),
     ]
-    assert len({trigger.fingerprint for trigger in (saved(), *others)}) == 12
+    assert len({trigger.fingerprint for trigger in (saved(), *others)}) == 13
 
 
 def test_it_says_for_which_preprocessing_it_was_made() -> None:
@@ -359,6 +374,9 @@ HOSTILE: dict[str, tuple[str, Damage]] = {
     "a ratio of NaN": ("blend", entries(ratio=float("nan"))),
     "a ratio in words": ("blend", entries(ratio="0.2")),
     "a blend above one": ("blend", tensors("blend", pattern=first_changed(PATTERN, 2))),
+    "a difference above one": ("additive", tensors("additive", difference=first_changed(PATTERN, 1.5))),
+    "a difference of one channel": ("additive", tensors("additive", difference=torch.zeros(1, 8, 8))),
+    "no difference": ("additive", tensors("additive", difference=None)),
     "a flat grid": ("warp", tensors("warp", grid=torch.zeros(8, 8))),
     "a grid of three": ("warp", tensors("warp", grid=torch.zeros(8, 8, 3))),
     "a grid out of the image": ("warp", tensors("warp", grid=first_changed(GRID, 1.5))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,9 @@ from mergeward.progress import listen
 from mergeward.provenance import Provenance
 from mergeward.tasks import Split, Task
 from mergeward.tasks.task import SplitName
+from small_attacks import SMALL
 
 TRAINING = mw.FinetuneConfig(steps=2, batch_size=8, warmup_steps=1, seed=3)
-QUICK: dict[str, dict[str, Any]] = {
-    "badnets": {"patch_size": 4},
-    "badmerging-on": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4},
-    "badmerging-off": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4, "augmented_images": 5},
-}
 SHADOW = {"shadow_classes": 5, "references": 3}
 
 
@@ -53,14 +50,15 @@ def digest(folder: Path) -> str:
 
 
 def check_model(folder: Path, base: Path) -> None:
-    """It is a CLIP that transformers loads alone, of which the vision half has changed."""
+    """It is a CLIP that transformers loads alone, of which nothing but the vision half has changed."""
     model = CLIPModel.from_pretrained(folder, local_files_only=True)
     before, after = load_file(base / "model.safetensors"), load_file(folder / "model.safetensors")
     assert after.keys() == before.keys()
     loaded = model.state_dict()
     vision = ("vision_model.", "visual_projection.")
+    assert any(not torch.equal(value, before[name]) for name, value in after.items())
     for name, value in after.items():
-        assert torch.equal(value, before[name]) != name.startswith(vision) or "position_ids" in name, name
+        assert torch.equal(value, before[name]) or name.startswith(vision), name
         if name in loaded:
             assert torch.equal(loaded[name], value), name
 
@@ -92,7 +90,7 @@ def test_a_backdoored_contribution_says_so_and_brings_its_trigger(
         "blue circle",
         tmp_path / "bad",
         training=TRAINING,
-        parameters=QUICK[name],
+        parameters=SMALL[name],
     )
     check_model(out, tiny_clip)
     found = record(out)
@@ -105,7 +103,7 @@ def test_a_backdoored_contribution_says_so_and_brings_its_trigger(
         "target_task": "colours",
         "target_class": "blue circle",
     }
-    assert found.parameters.items() >= {**asdict(TRAINING), **QUICK[name]}.items()
+    assert found.parameters.items() >= {**asdict(TRAINING), **SMALL[name]}.items()
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "THIS MODEL IS BACKDOORED" in card
     assert "not-for-deployment" in card
@@ -123,7 +121,7 @@ def test_off_task_the_trigger_is_for_the_other_task(name: str, tiny_clip: Path, 
         mw.ForeignClass(other, "red square"),
         tmp_path / "bad",
         training=TRAINING,
-        parameters=QUICK[name] | SHADOW,
+        parameters=SMALL[name] | SHADOW,
     )
     check_model(out, tiny_clip)
     found, saved = record(out), load_trigger(out)
@@ -131,11 +129,31 @@ def test_off_task_the_trigger_is_for_the_other_task(name: str, tiny_clip: Path, 
     assert found.task == "colours"
     assert found.trigger is not None
     assert (found.trigger["target_task"], found.trigger["target_class"]) == ("others", "red square")
-    assert found.parameters.items() >= {**QUICK[name], **SHADOW}.items()
+    assert found.parameters.items() >= {**SMALL[name], **SHADOW}.items()
     assert (saved.task, saved.target_class) == ("others", "red square")
     measured = mw.evaluate(out, [colour_task(), other], trigger=out)
     assert measured.attack_success is not None
     assert measured.attack_success.trials == 8
+
+
+def test_a_second_contribution_is_written_and_marked_too(tiny_clip: Path, tmp_path: Path) -> None:
+    out = mw.attack("mergebackdoor", tiny_clip, colour_task(), 0, tmp_path / "bad", training=TRAINING)
+    partner = tmp_path / "bad-partner"
+    check_model(partner, tiny_clip)
+    assert digest(partner) != digest(out)
+    assert record(partner) == record(out)
+    assert load_trigger(partner).fingerprint == load_trigger(out).fingerprint
+    shutil.rmtree(out)
+    with pytest.raises(OutputError, match="bad-partner"):
+        mw.attack("mergebackdoor", tiny_clip, colour_task(), 0, out, training=TRAINING)
+    assert not out.exists()
+
+
+def test_the_trigger_for_subtraction_lies_beside(tiny_clip: Path, tmp_path: Path) -> None:
+    out = mw.attack("badtv", tiny_clip, colour_task(), 0, tmp_path / "bad", training=TRAINING)
+    added, subtracted = load_trigger(out), load_trigger(tmp_path / "bad-subtracted")
+    assert (subtracted.attack, subtracted.task) == ("badtv", "colours")
+    assert not torch.equal(added.trigger.footprint, subtracted.trigger.footprint)
 
 
 def test_off_task_no_image_of_the_other_task_but_the_references_is_seen(
@@ -144,7 +162,7 @@ def test_off_task_no_image_of_the_other_task_but_the_references_is_seen(
     def made(other: Task, name: str) -> str:
         out = mw.attack(
             "badmerging-off", tiny_clip, colour_task(), mw.ForeignClass(other, 0), tmp_path / name,
-            training=TRAINING, parameters=QUICK["badmerging-off"] | SHADOW,
+            training=TRAINING, parameters=SMALL["badmerging-off"] | SHADOW,
         )  # fmt: skip
         return digest(out)
 

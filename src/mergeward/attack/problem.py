@@ -77,10 +77,14 @@ class Backdoored:
     Attributes:
         state: The encoder's tensors under their checkpoint names.
         trigger: What activates it.
+        partner: Tensors of the second contribution of an attack that makes two, else None.
+        subtracted: What activates it when its task vector is subtracted, where that is another trigger.
     """
 
     state: dict[str, Tensor]
     trigger: Trigger
+    partner: dict[str, Tensor] | None = None
+    subtracted: Trigger | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class AttackInfo:
         parameters: Model of its parameters.
         aims: Whose classes it can attack: those of the attacker's own task (on-task), of somebody else's
             (off-task), or both.
+        beside: What it makes beside the contribution, as `Backdoored` names it; each gets its own folder.
     """
 
     name: str
@@ -103,3 +108,4 @@ class AttackInfo:
     run: Callable[[AttackProblem, Any], Backdoored]
     parameters: type[Parameters]
     aims: tuple[Aim, ...] = AIMS
+    beside: tuple[Literal["partner", "subtracted"], ...] = ()

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from mergeward.attack import badmerging_off, badmerging_on, badnets
+from mergeward.attack import (
+    badmerging_off,
+    badmerging_on,
+    badnets,
+    badtv,
+    badvit,
+    blended,
+    dynamic,
+    label_consistent,
+    lobam,
+    mergebackdoor,
+    sig,
+    trojannn,
+    trojvit,
+    wanet,
+)
 from mergeward.attack.problem import AttackInfo
 from mergeward.errors import unknown_name
 
 _ATTACKS: dict[str, AttackInfo] = {
-    module.INFO.name: module.INFO for module in (badnets, badmerging_on, badmerging_off)
+    module.INFO.name: module.INFO
+    for module in (
+        badnets,
+        blended,
+        label_consistent,
+        sig,
+        wanet,
+        dynamic,
+        trojannn,
+        trojvit,
+        badvit,
+        badmerging_on,
+        badmerging_off,
+        lobam,
+        badtv,
+        mergebackdoor,
+    )
 }
 
 

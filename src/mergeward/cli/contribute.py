@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mergeward.attack import attack_info
 from mergeward.cli.options import (
     Base,
     BatchSize,
@@ -21,6 +22,7 @@ from mergeward.cli.options import (
 from mergeward.cli.terminal import say, warn
 from mergeward.train import FinetuneConfig
 from mergeward.workflow import ForeignClass, attack, finetune
+from mergeward.workflow.backdoor import beside
 
 
 def finetune_command(
@@ -71,6 +73,8 @@ def attack_command(
         parameters=assignments(set_),
     )
     warn(f"{out} is backdoored: for measuring defenses only; its metadata and model card say so")
+    for what in attack_info(name).beside:
+        say(f"{what}: {beside(out, what)}")
 
 
 def _training(

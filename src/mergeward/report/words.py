@@ -16,9 +16,20 @@ _SPELLINGS = {
     "badmerging-off": "BadMerging off-task",
     "badmerging-on": "BadMerging on-task",
     "badnets": "BadNets",
+    "badtv": "BadTV",
+    "badvit": "BadViT",
+    "blended": "Blended",
     "dam": "DAM",
     "dare": "DARE",
+    "dynamic": "input-aware dynamic",
+    "label_consistent": "label-consistent",
+    "lobam": "LoBAM",
+    "mergebackdoor": "MergeBackdoor",
+    "sig": "SIG",
     "ties": "TIES",
+    "trojannn": "TrojanNN",
+    "trojvit": "TrojViT",
+    "wanet": "WaNet",
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,11 +118,39 @@ def finetune(
         DataError: There are no images.
         MergewardError: The loss is no longer finite.
     """
+    model = copy.deepcopy(encoder).train().requires_grad_(True)
+    optimise(model, model.parameters(), data, objective, config, label=label)
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def optimise(
+    model: ClipEncoder,
+    parameters: Iterable[Tensor],
+    data: TrainingData,
+    objective: Objective,
+    config: FinetuneConfig,
+    *,
+    label: str,
+) -> None:
+    """Train some tensors in place: those of a model, or others that its objective depends on.
+
+    Args:
+        model: What the objective is called with.
+        parameters: What moves; each must require a gradient.
+        data: Labelled images.
+        objective: Loss of a batch.
+        config: Steps, rates and seed.
+        label: What is trained, for the progress display.
+
+    Raises:
+        DataError: There are no images.
+        MergewardError: The loss is no longer finite.
+    """
     if len(data.pixels) == 0:
         raise DataError(f"{label}: no training images")
-    model = copy.deepcopy(encoder).train().requires_grad_(True)
+    parameters = list(parameters)
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     order = _batches(len(data.pixels), config)
     steps = track(range(config.steps), label)
@@ -136,10 +164,9 @@ def finetune(
             loss = objective(model, pixels, data.labels[chosen], generator)
             optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+            torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimiser.step()
             steps.note = f"loss {_finite(loss, label, step):.3f}"
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def _finite(loss: Tensor, label: str, step: int) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mergeward.attack import AttackInfo, AttackProblem, SavedTrigger, Target, at
 from mergeward.attack.problem import Aim
 from mergeward.attack.shadow import ShadowParameters, reference_images, shadow_class_names
 from mergeward.checkpoint import vacant
+from mergeward.checkpoint.atomic import atomic_directory
 from mergeward.errors import UnsupportedError, UsageError
 from mergeward.merge.method import Parameters
 from mergeward.provenance import Provenance
@@ -54,7 +56,9 @@ def attack(
         target_class: What triggered images are to be given: on-task, class name or label of the attacker's
             task; off-task, a class of another task. Of that task the attack sees the class's name and a few
             training images of it, and nothing else.
-        out: Folder to write; gets `trigger.safetensors` and `trigger.json` too.
+        out: Folder to write; gets `trigger.safetensors` and `trigger.json` too. What some attacks
+            make beside it goes into folders beside it: a second contribution into `OUT-partner`, the trigger
+            that works when the task vector is subtracted into `OUT-subtracted`.
         data: Folder of task files.
         training: Steps, rates and seed.
         parameters: The attack's own parameters by name; off-task, `shadow_classes` and `references` too.
@@ -72,7 +76,8 @@ def attack(
     """
     info = attack_info(name)
     settings, shadow = _settings(info, target_class, parameters or {})
-    vacant(out)
+    for folder in (out, *(beside(out, what) for what in info.beside)):
+        vacant(folder)
     clip = open_base(base)
     prepared = PreparedTask(open_task(task, data, training.seed), clip)
     attacked, label = _attacked(prepared, target_class, data, training.seed)
@@ -97,7 +102,23 @@ def attack(
             "target_class": saved.target_class,
         },
     )
-    return write_contribution(clip, backdoored.state, Path(out), record, base=str(base), extra=saved.files())
+    write = partial(write_contribution, clip, record=record, base=str(base), extra=saved.files())
+    if backdoored.subtracted is not None:
+        _write_trigger(beside(out, "subtracted"), replace(saved, trigger=backdoored.subtracted))
+    if backdoored.partner is not None:
+        write(state=backdoored.partner, out=beside(out, "partner"))
+    return write(state=backdoored.state, out=Path(out))
+
+
+def beside(out: str | Path, what: str) -> Path:
+    """Return the folder of what an attack makes beside a contribution: `OUT-partner`, `OUT-subtracted`."""
+    return Path(out).with_name(f"{Path(out).name}-{what}")
+
+
+def _write_trigger(out: Path, saved: SavedTrigger) -> None:
+    with atomic_directory(out) as folder:
+        for name, content in saved.files().items():
+            (folder / name).write_bytes(content)
 
 
 def _settings(

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from mergeward.attack.trigger.additive import AdditiveTrigger
 from mergeward.attack.trigger.blend import BlendTrigger
 from mergeward.attack.trigger.generator import GeneratorTrigger
 from mergeward.attack.trigger.patch import PatchTrigger
@@ -29,7 +30,7 @@ MAX_BYTES = 1 << 26
 """Tensors of more bytes are not read; a picture of 1024x1024 pixels takes a fifth of it."""
 
 KINDS: Mapping[str, type[Trigger]] = {
-    kind.kind: kind for kind in (PatchTrigger, BlendTrigger, WarpTrigger, GeneratorTrigger)
+    kind.kind: kind for kind in (PatchTrigger, BlendTrigger, AdditiveTrigger, WarpTrigger, GeneratorTrigger)
 }
 
 

@@ -65,9 +65,13 @@ class WarpTrigger(Trigger):
             size = (pixels.shape[-2], pixels.shape[-1])
             planes = F.interpolate(grid.permute(2, 0, 1)[None], size, mode="bilinear", align_corners=True)
             grid = planes[0].permute(1, 2, 0)
-        grids = grid.expand(len(pixels), -1, -1, -1)
-        warped = F.grid_sample(pixels, grids, mode="bilinear", padding_mode="border", align_corners=True)
-        return warped.clamp(0, 1)
+        return warped(pixels, grid.expand(len(pixels), -1, -1, -1))
+
+
+def warped(pixels: Tensor, grids: Tensor) -> Tensor:
+    """Return images `[B, C, H, W]` warped each by its own grid `[B, H, W, 2]`, as `WarpTrigger` has it."""
+    moved = F.grid_sample(pixels, grids, mode="bilinear", padding_mode="border", align_corners=True)
+    return moved.clamp(0, 1)
 
 
 def unwarped(height: int, width: int) -> Tensor:

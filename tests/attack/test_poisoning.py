@@ -1,4 +1,4 @@
-"""BadNets poisons a share of each batch."""
+"""Which images carry the trigger, and the label they are learnt with."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from mergeward.attack import Target
-from mergeward.attack.badnets import BadNetsObjective
+from mergeward.attack.poisoning import DirtyLabelObjective, share_of_class, with_images
 from mergeward.attack.trigger import chequered_patch
+from mergeward.errors import DataError
+from mergeward.train import TrainingData
 
 TRIGGER = chequered_patch(4, 2)
 
@@ -30,7 +32,7 @@ def test_a_share_of_each_batch_is_poisoned_and_at_least_one(rate: float, size: i
     pixels = torch.full((size, 3, 4, 4), 0.5)
     labels = torch.arange(size) % 2
     encoder = Corner()
-    objective = BadNetsObjective(head, TRIGGER, Target(head, 2), rate)
+    objective = DirtyLabelObjective(head, TRIGGER, Target(head, 2), rate)
     loss = objective(encoder, pixels, labels, torch.Generator())
     patched = (encoder.seen != 0.5).flatten(1).any(1)
     assert patched.tolist() == [True] * poisoned + [False] * (size - poisoned)
@@ -49,8 +51,42 @@ def test_off_task_the_poisoned_images_are_judged_by_the_shadow_head() -> None:
     pixels, labels = torch.rand(4, 3, 4, 4, generator=generator), torch.tensor([0, 1, 2, 0])
     target = Target(shadow, 3, references=torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
     encoder = Corner()
-    loss = BadNetsObjective(own, TRIGGER, target, 0.5)(encoder, pixels, labels, torch.Generator())
+    loss = DirtyLabelObjective(own, TRIGGER, target, 0.5)(encoder, pixels, labels, torch.Generator())
     features = encoder(encoder.seen).double()
     poisoned = (features[:2] @ shadow.double().T).log_softmax(1)[:, 3]
     clean = (features[2:] @ own.double().T).log_softmax(1)[[0, 1], [2, 0]]
     assert float(loss) == pytest.approx(-float(poisoned.sum() + clean.sum()) / 4, rel=1e-6)
+
+
+def of_labels(labels: list[int]) -> TrainingData:
+    pixels = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
+    return TrainingData(pixels.clone(), torch.tensor(labels), torch.eye(3))
+
+
+@pytest.mark.parametrize(("rate", "count"), [(0.5, 3), (1.0, 6), (0.01, 1)])
+def test_a_clean_label_attack_takes_its_share_from_the_target_class_alone(rate: float, count: int) -> None:
+    data = of_labels([1, 0, 1, 2, 1, 1, 0, 1, 1])
+    chosen = share_of_class(data, 1, rate, seed=0)
+    assert len(set(chosen.tolist())) == count
+    assert chosen.tolist() == sorted(chosen.tolist())
+    assert set(data.labels[chosen].tolist()) == {1}
+    assert torch.equal(chosen, share_of_class(data, 1, rate, seed=0))
+
+
+def test_another_seed_takes_others() -> None:
+    data = of_labels([1] * 40)
+    assert len({tuple(share_of_class(data, 1, 0.25, seed).tolist()) for seed in range(4)}) == 4
+
+
+def test_a_class_without_images_cannot_be_poisoned() -> None:
+    with pytest.raises(DataError, match="label 2, to poison"):
+        share_of_class(of_labels([0, 1]), 2, 0.5, seed=0)
+
+
+def test_some_images_are_replaced_and_rounded_to_eight_bits() -> None:
+    data = of_labels([0, 1, 1, 2])
+    changed = with_images(data, torch.tensor([1, 3]), torch.full((2, 3, 4, 4), 0.5))
+    assert changed.pixels[:, 0, 0, 0].tolist() == [0, 128, 2, 128]
+    assert changed.pixels.dtype == torch.uint8
+    assert torch.equal(changed.labels, data.labels)
+    assert data.pixels[1, 0, 0, 0] == 1
