@@ -87,7 +87,8 @@ def merge(
         job = open_job(recipe, stack, device=place)
         vacant(out)
         job.check()
-        run = partial(job.run, *(_images(info, recipe) if job.learns else (None, [])), recipe.torch_dtype)
+        clip, tasks = _images(info, recipe) if job.learns else (None, [])
+        run = partial(job.run, clip, tasks, recipe.torch_dtype)
         hashes = digest_all([job.base, *job.contributions])
         record = job.provenance(dict(zip([BASE, *job.names], hashes, strict=True)))
         title = f"{info.name} of {len(job.names)} contributions"
