@@ -73,7 +73,7 @@ def run(problem: AdaptiveProblem, parameters: RegMeanParameters) -> AdaptiveResu
     layers = linear_layers(problem.encoder, mlp_only=parameters.layers == "mlp")
     own = problem.own_tasks("regmean")
     with fixed_threads():
-        sums = {name: _Sums(width) for name, width in layers.items()}
+        sums = {name: LayerSums(width) for name, width in layers.items()}
         for name, task, weights in zip(problem.names, own, problem.contributions, strict=True):
             module = with_weights(problem.encoder, weights)
             grams = input_grams(
@@ -160,7 +160,7 @@ class _Gram:
         self.count += len(rows)
 
 
-class _Sums:
+class LayerSums:
     """sum_i G_i and sum_i G_i W_i^T of one layer."""
 
     def __init__(self, width: int) -> None:
