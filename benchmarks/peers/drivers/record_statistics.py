@@ -1,6 +1,6 @@
 """Runs FusionBench's own arithmetic of Fisher merging and RegMean, and prints what comes of it as JSON.
 
-Its output is kept as `tests/merge/adaptive/fusion_bench.json`. The inputs are made here and in the test from the same seed.
+Its output is kept as `tests/merge/adaptive/fusion_bench.json`; the test there makes the same inputs.
 """
 
 from __future__ import annotations
