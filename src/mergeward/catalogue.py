@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 from mergeward.attack import attacks as all_attacks
 from mergeward.attack.shadow import ShadowParameters
 from mergeward.defense import defenses as all_defenses
+from mergeward.merge.adaptive.surgery import PAPER, SUMMARY, SurgeryParameters
 from mergeward.merge.mergekit import ALIASES
 from mergeward.merge.registry import methods as all_methods
 from mergeward.tasks import task_names
@@ -34,6 +35,11 @@ def methods() -> list[dict[str, Any]]:
         }
         for info in all_methods()
     ]
+
+
+def surgery() -> dict[str, Any]:
+    """Return representation surgery, which goes on top of any merge, with its parameters."""
+    return {"summary": SUMMARY, "paper": PAPER, "parameters": _parameters(SurgeryParameters)}
 
 
 def attacks() -> list[dict[str, Any]]:

@@ -169,7 +169,7 @@ def test_a_key_that_there_is_not_is_refused_with_the_closest(
         ({"sweep": {"tasks": [3]}}, "from 1 to 2"),
         (
             {"attacks": [{"name": "x", "adversaries": [{"attack": "badnets"}, {"attack": "badnets"}]}]},
-            "two attackers on task 'cold'",
+            "two attackers in one place",
         ),
     ],
 )

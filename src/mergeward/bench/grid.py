@@ -81,7 +81,8 @@ class Attacked:
     @property
     def triggers(self) -> tuple[tuple[str, Contribution], ...]:
         """The triggers, by the attack's identifier."""
-        return tuple((trigger_id(self.name, self.axes), one) for one in self.places.values())
+        own = [one for one in self.places.values() if not one.is_partner]
+        return tuple((trigger_id(self.name, self.axes), one) for one in own)
 
 
 def trigger_id(attack: str, axes: Axes) -> str:
@@ -147,16 +148,20 @@ class _Pool:
         return tuple(places.get(place, clean) for place, clean in enumerate(self._clean))
 
     def _attacked(self, variant: Variant[AttackEntry]) -> Attacked:
-        places = {}
-        for adversary in variant.entry.adversaries:
-            place = self._place(adversary.task)
-            if place in places:
-                raise UsageError(
-                    f"suite {self.suite.name}: attack {variant.entry.name!r} has two attackers "
-                    f"on task {self.tasks[place]!r}"
-                )
-            places[place] = self._backdoored(adversary, place)
+        made = [entry for one in variant.entry.adversaries for entry in self._contributed(one)]
+        places = dict(made)
+        if len(places) < len(made):
+            raise UsageError(
+                f"suite {self.suite.name}: attack {variant.entry.name!r} has two attackers in one place"
+            )
         return Attacked(variant.entry.name, variant.axes, places)
+
+    def _contributed(self, adversary: Adversary) -> Iterator[tuple[int, Contribution]]:
+        place = self._place(adversary.task)
+        contribution = self._backdoored(adversary, place)
+        yield place, contribution
+        if adversary.partner is not None:
+            yield self._place(adversary.partner), replace(contribution, is_partner=True)
 
     def _backdoored(self, adversary: Adversary, place: int) -> Contribution:
         training = FinetuneConfig(
@@ -201,7 +206,8 @@ class _Pool:
         attacked: Attacked | None = None,
     ) -> Iterator[Cell]:
         for method, defense in itertools.product(method_variants(self.suite), defense_variants(self.suite)):
-            merged = Merged(pool, method.entry.method, method.entry.parameters, self.seed)
+            entry = method.entry
+            merged = Merged(pool, entry.method, entry.parameters, self.seed, entry.surgery)
             own = {} if attacked is None else attacked.axes
             yield self._cell(
                 kind,
@@ -261,7 +267,7 @@ def _by_retrain(
 def _retrained(contribution: Contribution) -> Contribution:
     """Train as the attacker did, with another seed and without the backdoor."""
     training = replace(contribution.training, seed=contribution.training.seed + 1)
-    return replace(contribution, training=training, backdoor=None)
+    return replace(contribution, training=training, backdoor=None, is_partner=False)
 
 
 def is_of_attacks(axis: str) -> bool:

@@ -13,7 +13,7 @@ from mergeward.bench.cost import Cost
 from mergeward.bench.grid import Cell
 from mergeward.bench.models import Contribution, Hardened, Merged
 from mergeward.bench.workshop import Workshop
-from mergeward.evaluate import Rate, accuracy, attack_success
+from mergeward.evaluate import Rate, accuracy, attack_success, transfer
 
 Measure: TypeAlias = Literal["accuracy", "success", "transfer", "changed"]
 """What a rate is of; see `Measured`."""
@@ -26,8 +26,8 @@ class Measured:
     Attributes:
         measure: "accuracy": images given their class. "success": triggered images of the attacked task
             given the target class, among those of other classes. "transfer": the same on a task that the
-            trigger does not aim at, with the class of the target's number there. "changed": images given
-            another class with the trigger than without.
+            trigger does not aim at, with the class of the target's number there (`evaluate.transfer`).
+            "changed": images given another class with the trigger than without.
         task: Name of the task.
         rate: Successes among trials.
         attack: Which trigger, by `trigger_id`; empty for accuracy.
@@ -109,9 +109,10 @@ def _of_trigger(workshop: Workshop, cell: Cell, name: str, contribution: Contrib
         task = workshop.prepared(spec, cell.seed)
         labels = task.labels("test")
         about = (name, aimed.name, aimed.class_names[label])
-        if label < len(task.task.class_names) and (labels != label).any():
-            measure: Measure = "success" if spec == backdoor.target_task else "transfer"
-            yield Measured(measure, task.task.name, attack_success(triggered[spec], labels, label), *about)
+        if spec == backdoor.target_task:
+            yield Measured("success", task.task.name, attack_success(triggered[spec], labels, label), *about)
+        elif (rate := transfer(triggered[spec], labels, label, len(task.task.class_names))) is not None:
+            yield Measured("transfer", task.task.name, rate, *about)
         changed = int(torch.count_nonzero(triggered[spec] != clean[spec]))
         yield Measured("changed", task.task.name, Rate(changed, len(labels)), *about)
 

@@ -40,12 +40,14 @@ class Contribution:
         seed: Seed of the task's splits.
         training: How it is fine-tuned, with a seed of its own.
         backdoor: What it carries; None for a clean one.
+        is_partner: Whether it is the second contribution of an attack that makes two.
     """
 
     task: str
     seed: int
     training: FinetuneConfig
     backdoor: Backdoor | None = None
+    is_partner: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,14 @@ class Merged:
         method: A merge method of the registry.
         parameters: Its parameters.
         seed: Seed of the merge.
+        surgery: Parameters of representation surgery on top; None for none.
     """
 
     pool: tuple[Contribution, ...]
     method: str
     parameters: Mapping[str, Any]
     seed: int
+    surgery: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -71,10 +71,12 @@ class MethodEntry(Named):
 
     Attributes:
         method: Its name in the registry.
+        surgery: Parameters of representation surgery on top of the merge; None for none.
     """
 
     member: ClassVar[str] = "method"
     method: str
+    surgery: dict[str, JsonValue] | None = None
 
 
 class DefenseEntry(Named):
@@ -94,6 +96,7 @@ class Adversary(Part):
     Attributes:
         attack: An attack, by its name in the registry.
         task: The task that they contribute to.
+        partner: The task in whose place the second contribution of an attack goes that makes two.
         target_task: The task they attack; by default their own ("on-task").
         target_class: Class name or label that triggered images are to be given.
         parameters: The attack's parameters.
@@ -102,6 +105,7 @@ class Adversary(Part):
 
     attack: str
     task: Place
+    partner: Place | None = None
     target_task: Place | None = None
     target_class: str | int = 0
     parameters: Values = Field(default_factory=dict)

@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from pydantic import BaseModel
 
 from mergeward.attack import attack_info
+from mergeward.attack.problem import Aim
+from mergeward.attack.shadow import ShadowParameters
 from mergeward.bench.suite import (
     TRAINING_KEYS,
     Adversary,
@@ -19,10 +21,12 @@ from mergeward.bench.suite import (
     Suite,
 )
 from mergeward.defense import defense_info
-from mergeward.errors import RecipeError, UsageError, suggestion
+from mergeward.errors import RecipeError, UnsupportedError, UsageError, suggestion
+from mergeward.merge.adaptive.surgery import SurgeryParameters
 from mergeward.merge.registry import method
 from mergeward.merge.schedule import check_parameters
 from mergeward.recipe import validated
+from mergeward.workflow.backdoor import attack_settings
 
 NONE = "none"
 """No attack, no method, no defense."""
@@ -31,7 +35,7 @@ Axes: TypeAlias = Mapping[str, Any]
 """Where on the axes of a suite something lies: values by the axis's name."""
 
 TASKS = "tasks"
-ATTACKER_FIELDS = ("task", "target_task", "target_class")
+ATTACKER_FIELDS = ("task", "partner", "target_task", "target_class")
 
 Entry = TypeVar("Entry", AttackEntry, MethodEntry, DefenseEntry)
 
@@ -100,20 +104,22 @@ def check_suite(suite: Suite) -> None:
     Raises:
         UsageError: There is no such method, attack or defense, or an axis concerns no member.
         RecipeError: A parameter is unknown or out of range.
+        UnsupportedError: An attack cannot aim at another's task, or at its own.
     """
     try:
         _check_axes(suite)
         for attacked in attack_variants(suite):
             for one in attacked.entry.adversaries:
-                validated(attack_info(one.attack).parameters, one.parameters, where="parameters")
+                attack_settings(attack_info(one.attack), _aim(one), one.parameters)
         for merging in method_variants(suite):
             info = method(merging.entry.method)
             check_parameters(info, merging.entry.parameters, {"models[0]": {}, "models[1]": {}})
+            validated(SurgeryParameters, merging.entry.surgery or {}, where="surgery")
         for hardening in defense_variants(suite):
             if hardening.entry.defense != NONE:
                 model = defense_info(hardening.entry.defense).parameters
                 validated(model, hardening.entry.parameters, where="parameters")
-    except (UsageError, RecipeError) as error:
+    except (UsageError, RecipeError, UnsupportedError) as error:
         text = str(error).removeprefix("recipe: ")
         raise type(error)(f"suite {suite.name}: {text}") from error
 
@@ -143,7 +149,7 @@ def _axes(entry: AttackEntry | MethodEntry | DefenseEntry) -> set[str]:
         if entry.defense == NONE:
             return set()
         return {f"defense.{key}" for key in _keys(defense_info(entry.defense).parameters)}
-    own = {f"attack.{key}" for one in entry.adversaries for key in _keys(attack_info(one.attack).parameters)}
+    own = {f"attack.{key}" for one in entry.adversaries for key in _attack_keys(one)}
     return own | {f"attacker.{key}" for key in (*TRAINING_KEYS, *ATTACKER_FIELDS)}
 
 
@@ -160,7 +166,7 @@ def _with_adversaries(entry: AttackEntry, axes: Axes) -> AttackEntry:
 
 
 def _placed(one: Adversary, axes: Axes) -> Adversary:
-    known = _keys(attack_info(one.attack).parameters)
+    known = _attack_keys(one)
     fields: dict[str, Any] = {"parameters": dict(one.parameters), "training": dict(one.training)}
     for axis, value in axes.items():
         family, _, key = axis.partition(".")
@@ -171,6 +177,15 @@ def _placed(one: Adversary, axes: Axes) -> Adversary:
         else:
             fields[key] = value
     return one.model_copy(update=fields)
+
+
+def _attack_keys(one: Adversary) -> set[str]:
+    own = _keys(attack_info(one.attack).parameters)
+    return own | _keys(ShadowParameters) if _aim(one) == "off-task" else own
+
+
+def _aim(one: Adversary) -> Aim:
+    return "on-task" if one.target_task in {None, one.task} else "off-task"
 
 
 def _keys(model: type[BaseModel]) -> set[str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,13 +25,15 @@ from mergeward.cache import artefact, artefact_folder
 from mergeward.compute import thread_count
 from mergeward.defense import defense_info
 from mergeward.evaluate import predict
+from mergeward.merge.adaptive.surgery import operate
 from mergeward.merge.registry import method
 from mergeward.merge.stream import merge_static
 from mergeward.provenance import package_version
 from mergeward.tasks import Task, load_task
 from mergeward.train import finetune as train
 from mergeward.vision import Clip, load_clip
-from mergeward.workflow import PreparedTask, attack, finetune, harden, merge
+from mergeward.workflow import ForeignClass, PreparedTask, attack, finetune, harden, merge
+from mergeward.workflow.backdoor import beside
 
 MODEL, PREDICTIONS = "model", "predictions.json"
 KINDS = {Contribution: "contribution", Merged: "merge", Hardened: "hardened"}
@@ -93,10 +95,15 @@ class Workshop:
 
     def folder(self, model: Model) -> Path:
         """Return the folder of a model, making it if need be."""
-        return self.base if isinstance(model, Base) else self._artefact(model) / MODEL
+        if isinstance(model, Base):
+            return self.base
+        folder = self._artefact(_first(model)) / MODEL
+        is_partner = isinstance(model, Contribution) and model.is_partner
+        return beside(folder, "partner") if is_partner else folder
 
     def cost(self, model: Contribution | Merged | Hardened) -> Cost:
         """Return what making a model took when it was first made."""
+        model = _first(model)
         if not artefact_folder("cost", self.key(model)).is_dir():
             self._artefact(model)
         return read_cost(artefact_folder("cost", self.key(model)))
@@ -107,7 +114,9 @@ class Workshop:
 
     def is_made(self, model: Model) -> bool:
         """Whether a model is in the store."""
-        return isinstance(model, Base) or artefact_folder(KINDS[type(model)], self.key(model)).is_dir()
+        if isinstance(model, Base):
+            return True
+        return artefact_folder(KINDS[type(model)], self.key(_first(model))).is_dir()
 
     def has_predicted(
         self, model: Model, tasks: Sequence[str], seed: int, trigger: Contribution | None
@@ -157,6 +166,7 @@ class Workshop:
             return key
         return {
             **key,
+            **({"partner": True} if model.is_partner else {}),
             "attack": model.backdoor.attack,
             "attack_code": code_digest(attack_info(model.backdoor.attack).run),
             "target_task": self.task(model.backdoor.target_task, model.seed).fingerprint,
@@ -174,7 +184,11 @@ class Workshop:
             "parameters": dict(model.parameters),
             "seed": model.seed,
         }
-        return {**key, "tasks": self._fingerprints(model)} if info.needs_images else key
+        if model.surgery is not None:
+            key |= {"surgery": dict(model.surgery), "surgery_code": code_digest(operate)}
+        if not info.needs_images and model.surgery is None:
+            return key
+        return {**key, "tasks": self._fingerprints(model)}
 
     def _predictions_key(
         self, model: Model, tasks: Sequence[str], seed: int, trigger: Contribution | None
@@ -221,18 +235,20 @@ class Workshop:
         backdoor = model.backdoor
         if backdoor is None:
             raise ValueError("a clean contribution is not made by an attack")
+        foreign = ForeignClass(self.task(backdoor.target_task, model.seed), backdoor.target_class)
         attack(
             backdoor.attack,
             self.base,
             self.task(model.task, model.seed),
-            backdoor.target_class,
+            backdoor.target_class if backdoor.target_task == model.task else foreign,
             out,
             training=model.training,
             parameters=backdoor.parameters,
         )
 
     def _recipe(self, model: Merged) -> dict[str, Any]:
-        return {
+        surgery = {} if model.surgery is None else {"surgery": dict(model.surgery)}
+        return surgery | {
             "merge_method": model.method,
             "base_model": str(self.base),
             "models": [{"model": str(self.folder(one)), "task": one.task} for one in model.pool],
@@ -245,13 +261,24 @@ class Workshop:
     def _predict(
         self, model: Model, tasks: Sequence[str], seed: int, trigger: Contribution | None
     ) -> list[list[int]]:
-        encoder = self.clip.encoder if isinstance(model, Base) else self._opened(self.folder(model)).encoder
-        patch = None if trigger is None else self.trigger(trigger).trigger
+        clip = self.clip if isinstance(model, Base) else self._opened(self.folder(model))
+        pasted = None if trigger is None else self.trigger(trigger).trigger
         prepared = [self.prepared(spec, seed) for spec in tasks]
-        return [predict(encoder, one.pixels("test"), one.head, patch).tolist() for one in prepared]
+        return [
+            predict(clip.encoder_for(one.task.name), one.pixels("test"), one.head, pasted).tolist()
+            for one in prepared
+        ]
 
     def _load_task(self, spec: str, seed: int) -> Task:
         return load_task(spec, data=self.data, seed=seed)
 
     def _prepare(self, spec: str, seed: int) -> PreparedTask:
         return PreparedTask(self.task(spec, seed), self.clip)
+
+
+Made = TypeVar("Made", Contribution, Merged, Hardened)
+
+
+def _first(model: Made) -> Made:
+    """Return what a model is made together with: of two contributions of one attack, the first."""
+    return replace(model, is_partner=False) if isinstance(model, Contribution) else model

@@ -35,6 +35,7 @@ class Recipe(Part):
         data: Folder that holds task files, for the tasks that are named and not embedded.
         seed: Seed of everything random.
         scope: Which tensors take part: "all", "vision", or "auto" (vision for a CLIP).
+        surgery: Parameters of representation surgery, which goes on top of the merge; None for none.
     """
 
     merge_method: str
@@ -49,6 +50,7 @@ class Recipe(Part):
     data: Location | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     scope: ScopeName = "auto"
+    surgery: dict[str, Any] | None = None
 
     @field_validator("models")
     @classmethod

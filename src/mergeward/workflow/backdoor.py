@@ -75,7 +75,8 @@ def attack(
         OutputError: `out` cannot be written.
     """
     info = attack_info(name)
-    settings, shadow = _settings(info, target_class, parameters or {})
+    aim: Aim = "off-task" if isinstance(target_class, ForeignClass) else "on-task"
+    settings, shadow = attack_settings(info, aim, parameters or {})
     for folder in (out, *(beside(out, what) for what in info.beside)):
         vacant(folder)
     clip = open_base(base)
@@ -121,11 +122,20 @@ def _write_trigger(out: Path, saved: SavedTrigger) -> None:
             (folder / name).write_bytes(content)
 
 
-def _settings(
-    info: AttackInfo, target_class: str | int | ForeignClass, parameters: Mapping[str, Any]
+def attack_settings(
+    info: AttackInfo, aim: Aim, parameters: Mapping[str, Any]
 ) -> tuple[Parameters, ShadowParameters | None]:
-    """Check parameters and aim; return the attack's own parameters, and off-task those of the shadow task."""
-    aim: Aim = "off-task" if isinstance(target_class, ForeignClass) else "on-task"
+    """Return an attack's own parameters, and off-task those of the shadow task.
+
+    Args:
+        info: The attack.
+        aim: Whether the target is a class of the attacker's own task.
+        parameters: Both by name.
+
+    Raises:
+        UnsupportedError: The attack has not this aim.
+        RecipeError: A parameter is unknown or out of range.
+    """
     if aim not in info.aims:
         wanted = "another task than" if aim == "on-task" else "no other task than"
         raise UnsupportedError(f"attack {info.name} is not {aim}: its target is a class of {wanted} its own")

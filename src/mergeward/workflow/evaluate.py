@@ -31,6 +31,7 @@ class Evaluation:
         caution: What the trigger's success has to be read with, where it was made for images prepared
             otherwise than this model's; None else.
         control: The same measured on a model that no attacker touched; None without one.
+        repaired: The tasks that were measured with a surgery module.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Evaluation:
     trigger: SavedTrigger | None = None
     caution: str | None = None
     control: Evaluation | None = None
+    repaired: tuple[str, ...] = ()
 
     @property
     def mean_accuracy(self) -> float:
@@ -61,6 +63,8 @@ class Evaluation:
             "accuracy_by_task": {name: rate.value for name, rate in self.accuracy.items()},
             "accuracy_intervals": {name: list(rate.interval) for name, rate in self.accuracy.items()},
         }
+        if self.repaired:
+            result["surgery"] = list(self.repaired)
         if self.attack_success is not None and self.trigger is not None:
             result |= {
                 "attack": self.trigger.attack,
@@ -90,6 +94,8 @@ def evaluate(
     seed: int = 0,
 ) -> Evaluation:
     """Measure a model's accuracy, and the success of a trigger on it.
+
+    Where surgery modules lie beside the model's weights, a task is measured with its own.
 
     Args:
         model: `embedded`, a Hugging Face CLIP directory, or a hub id.
@@ -122,8 +128,9 @@ def _measured(model: str | Path, tasks: Sequence[Task], saved: SavedTrigger | No
     clip = open_base(model)
     prepared = {task.name: PreparedTask(task, clip) for task in tasks}
     rates = {name: accuracy(_predicted(one), one.labels("test")) for name, one in prepared.items()}
+    repaired = tuple(name for name in rates if name in clip.repairs)
     if saved is None:
-        return Evaluation(str(model), rates)
+        return Evaluation(str(model), rates, repaired=repaired)
     attacked = prepared[saved.task]
     target = attacked.task.class_index(saved.target_class)
     others = {name: one for name, one in prepared.items() if name != saved.task}
@@ -134,6 +141,7 @@ def _measured(model: str | Path, tasks: Sequence[Task], saved: SavedTrigger | No
         transfer=_transfers(others, saved, target),
         trigger=saved,
         caution=saved.unlike(clip.preprocessor),
+        repaired=repaired,
     )
 
 
@@ -147,4 +155,4 @@ def _transfers(tasks: Mapping[str, PreparedTask], saved: SavedTrigger, target: i
 
 def _predicted(one: PreparedTask, saved: SavedTrigger | None = None) -> Tensor:
     trigger = None if saved is None else saved.trigger
-    return predict(one.clip.encoder, one.pixels("test"), one.head, trigger)
+    return predict(one.clip.encoder_for(one.task.name), one.pixels("test"), one.head, trigger)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from mergeward.merge.adaptive.batches import sample, to_unit
+from mergeward.merge.adaptive.heads import apply_heads
 from mergeward.merge.adaptive.objectives import entropy
+from mergeward.merge.adaptive.problem import UnlabelledTask
+
+BALANCE_IMAGES = 256
+"""At most so many adapt images a task are looked at."""
+
+CHUNK = 128
+"""Images a forward pass."""
 
 
 def class_balance(logits: Tensor) -> dict[str, float | int]:
@@ -34,6 +43,25 @@ def class_balance(logits: Tensor) -> dict[str, float | int]:
     }
 
 
-def balances(names: Sequence[str], logits: Sequence[Tensor]) -> dict[str, dict[str, float | int]]:
-    """Return `class_balance` of every task, by name."""
-    return {name: class_balance(task) for name, task in zip(names, logits, strict=True)}
+@torch.no_grad()
+def balance_of(
+    encode: Callable[[Tensor], Tensor],
+    tasks: Sequence[UnlabelledTask],
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, dict[str, float | int]]:
+    """Return `class_balance` of every task, by name, over at most `BALANCE_IMAGES` of its images.
+
+    Args:
+        encode: Maps pixels `[B, 3, S, S]` in [0, 1] to features `[B, D]`.
+        tasks: Images and heads.
+        seed: Chooses the images of a task that has more.
+        dtype: Type of the pixels and the heads.
+    """
+    chosen = [sample(task, BALANCE_IMAGES, seed) for task in tasks]
+    chunks = torch.split(torch.cat(chosen), CHUNK)
+    features = torch.cat([encode(to_unit(chunk, dtype)) for chunk in chunks])
+    logits = apply_heads(
+        features, [task.head.to(dtype) for task in tasks], [len(images) for images in chosen]
+    )
+    return {task.name: class_balance(own) for task, own in zip(tasks, logits, strict=True)}

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergeward.errors import DataError, MergewardError
-from mergeward.merge.adaptive.balance import balances
-from mergeward.merge.adaptive.batches import Batches, shuffled, to_unit
+from mergeward.errors import MergewardError
+from mergeward.merge.adaptive.balance import balance_of
+from mergeward.merge.adaptive.batches import Batches
 from mergeward.merge.adaptive.coefficients import Coefficients
+from mergeward.merge.adaptive.heads import apply_heads
 from mergeward.merge.adaptive.merged_encoder import MergedEncoder
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.method import Parameters
-
-BALANCE_IMAGES = 256
-"""At most so many adapt images a task are looked at when the balance of predicted classes is recorded."""
-
-_CHUNK = 128
 
 
 class SessionParameters(Parameters):
@@ -89,7 +85,7 @@ class Session:
 
     def logits(self, images: Tensor) -> list[Tensor]:
         """Return the logits `[B_t, C_t]` of each task for one batch, by one pass of the encoder."""
-        return self._apply_heads(self.engine.features(images), self.batches.sizes)
+        return apply_heads(self.engine.features(images), self._heads, self.batches.sizes)
 
     def step_coefficients(self, loss: Tensor) -> None:
         """Let the coefficients take one step down a loss; theta stays until the next merge."""
@@ -98,31 +94,13 @@ class Session:
 
     def balance(self) -> dict[str, dict[str, float | int]]:
         """Return how the present model's predictions spread over the classes of each task."""
-        seed = self._problem.seed
-        chosen = [
-            task.images[shuffled(task, seed, 0)[:BALANCE_IMAGES].sort().values]
-            for task in self._problem.tasks
-        ]
-        with torch.no_grad():
-            chunks = torch.split(torch.cat(chosen), _CHUNK)
-            features = torch.cat([self.engine.features(to_unit(chunk, self._dtype)) for chunk in chunks])
-            logits = self._apply_heads(features, [len(images) for images in chosen])
-        return balances([task.name for task in self._problem.tasks], logits)
+        return balance_of(self.engine.features, self._problem.tasks, self._problem.seed, self._dtype)
 
     def result(self, record: Mapping[str, Any]) -> AdaptiveResult:
         """Return the present weights, and the record with the present coefficients added."""
         names = self.engine.layout.names
         coefficients = self.coefficients.named(self._problem.names, names)
         return AdaptiveResult(self.engine.weights(), {**record, "coefficients": coefficients})
-
-    def _apply_heads(self, features: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        width = self._heads[0].shape[1]
-        if features.ndim != 2 or features.shape[1] != width:
-            raise DataError(
-                f"the heads take features of width {width}, the encoder gives {list(features.shape)}"
-            )
-        parts = zip(torch.split(features, list(sizes)), self._heads, strict=True)
-        return [part @ head.T for part, head in parts]
 
 
 def finite(loss: Tensor, method: str, step: int) -> float:
