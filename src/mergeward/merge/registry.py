@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mergeward.errors import UsageError, unknown_name
-from mergeward.merge.adaptive import adamerging, dam
+from mergeward.merge.adaptive import adamerging, concrete, dam
 from mergeward.merge.mergekit import ALIASES, OTHER_WORK
 from mergeward.merge.method import MethodInfo
 from mergeward.merge.static import (
@@ -60,6 +60,8 @@ METHODS: Mapping[str, MethodInfo] = {
         robust.GEOMETRIC_MEDIAN,
         robust.MULTI_KRUM,
         adamerging.INFO,
+        concrete.TASK_ARITHMETIC,
+        concrete.ADAMERGING,
         dam.INFO,
     )
 }

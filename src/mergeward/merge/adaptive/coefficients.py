@@ -12,7 +12,7 @@ Granularity = Literal["layer", "task"]
 
 
 class Coefficients:
-    """Learnt lambda in [0, 1], one a contribution and tensor, or one a contribution.
+    """Learnt lambda, one a contribution and tensor, or one a contribution.
 
     After each step the values are projected onto [0, 1]. (AdaMerging's code clamps in the forward pass
     instead, where a value that has left the interval gets no gradient and can never come back.)
@@ -23,6 +23,7 @@ class Coefficients:
         granularity: `layer`: one a tensor; `task`: shared by the tensors of a contribution.
         initial: Starting value of all.
         lr: Adam step size.
+        clamp: Whether the values are projected onto [0, 1].
         dtype: Type of the values.
     """
 
@@ -34,8 +35,12 @@ class Coefficients:
         granularity: Granularity,
         initial: float,
         lr: float,
+        clamp: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        self._initial = initial
+        self._clamp = clamp
+        self._carried: Tensor | None = None
         self._shape = (contributions, tensors)
         self._shared = granularity == "task"
         self._values = torch.full((contributions, 1 if self._shared else tensors), initial, dtype=dtype)
@@ -47,9 +52,30 @@ class Coefficients:
 
     def step(self, gradient: Tensor) -> None:
         """Take one Adam step, then project onto [0, 1]; `gradient` is dL/dlambda `[T, L]`."""
+        if self._carried is not None:
+            gradient, self._carried = gradient + self._carried, None
         self._values.grad = gradient.sum(1, keepdim=True) if self._shared else gradient
         self._optimizer.step()
-        self._values.clamp_(0, 1)
+        if self._clamp:
+            self._values.clamp_(0, 1)
+
+    def carry(self, gradient: Tensor) -> None:
+        """Have `gradient` `[T, L]` added to that of the next step."""
+        self._carried = gradient
+
+    def put_back(self) -> None:
+        """Set every value to what it was at the start; Adam keeps its moments."""
+        self._values.fill_(self._initial)
+
+    def restart(self, lr: float) -> None:
+        """Set every value to what it was at the start, under a new Adam."""
+        self.put_back()
+        self._optimizer = torch.optim.Adam([self._values], lr=lr)
+
+    def set_lr(self, lr: float) -> None:
+        """Go on with another step size."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
 
     def named(self, contributions: Sequence[str], tensors: Sequence[str]) -> dict[str, dict[str, float]]:
         """Return the present values by contribution and tensor."""

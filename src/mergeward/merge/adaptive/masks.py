@@ -11,6 +11,8 @@ arXiv:2312.06173, and in DAM's released code.)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -94,6 +96,15 @@ class ConcreteMask:
         self.logits.grad = self.logits_gradient(gradient)
         self._optimizer.step()
         self.logits.grad = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return a float32 copy of the logits by tensor, each in the tensor's shape."""
+        return {name: view.float().clone() for name, view in self._layout.views(self.logits).items()}
+
+    @torch.no_grad()
+    def set_tensors(self, logits: Mapping[str, Tensor]) -> None:
+        """Set the logits from tensors, looked up by name; `value` stays until the next draw."""
+        self.logits.copy_(self._layout.flatten(logits, self.logits.dtype))
 
     @torch.no_grad()
     def kept_shares(self) -> dict[str, float]:

@@ -7,7 +7,7 @@ go out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -59,15 +59,18 @@ class AdaptiveProblem:
 
     Attributes:
         encoder: Maps float `[B, 3, S, S]` in [0, 1] to unit features `[B, D]`. Its parameters carry the names
-            of the scope. It is copied, never changed.
+            of the scope. Buffers `mean` and `std`, where it has them, say how it normalises pixels first. It
+            is copied, never changed.
         base: The scope's tensors in the base, by name. Their order is the order of the result.
         contributions: The same tensors in each contribution.
         names: One name a contribution, for the record.
         tasks: The tasks to merge for; any number, in no relation to the contributions.
         seed: Seed of every random draw.
+        masks: Learnt masks to use again, as `AdaptiveResult.masks`; None learns them.
 
     Raises:
-        CheckpointError: A contribution lacks a tensor of the base, has one more, or one of another shape.
+        CheckpointError: A contribution or a mask lacks a tensor of the base, has one more, or one of another
+            shape.
         DataError: No task, two tasks of one name, or tasks whose images or heads differ in size.
         UnsupportedError: No contribution, or the encoder's parameters are not the tensors of the scope.
     """
@@ -78,6 +81,7 @@ class AdaptiveProblem:
     names: Sequence[str]
     tasks: Sequence[UnlabelledTask]
     seed: int
+    masks: Mapping[str, Mapping[str, Tensor]] | None = None
 
     def __post_init__(self) -> None:
         _check_tasks(self.tasks)
@@ -90,7 +94,9 @@ class AdaptiveProblem:
                 f"found {list(self.names)}"
             )
         for name, contribution in zip(self.names, self.contributions, strict=True):
-            _check_contribution(name, contribution, self.base)
+            _check_tensors(f"contribution {name!r}", contribution, self.base)
+        for name, mask in (self.masks or {}).items():
+            _check_tensors(f"mask {name!r}", mask, self.base)
 
 
 @dataclass(frozen=True)
@@ -101,10 +107,12 @@ class AdaptiveResult:
         weights: float32, the merged tensors of the scope, in the order of the base.
         record: Numbers and names only, fit for JSON: the final coefficients by contribution and tensor, the
             loss at every step, and how the predictions spread over the classes of each task at start and end.
+        masks: float32 logits by mask and tensor, of the methods that learn masks.
     """
 
     weights: dict[str, Tensor]
     record: dict[str, Any]
+    masks: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 def _check_tasks(tasks: Sequence[UnlabelledTask]) -> None:
@@ -140,18 +148,17 @@ def _check_encoder(encoder: nn.Module, base: Mapping[str, Tensor]) -> None:
             )
 
 
-def _check_contribution(name: str, contribution: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
-    missing = [key for key in base if key not in contribution]
+def _check_tensors(owner: str, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
+    missing = [key for key in base if key not in tensors]
     if missing:
-        raise CheckpointError(f"contribution {name!r} lacks {_first(missing)}")
-    extra = [key for key in contribution if key not in base]
+        raise CheckpointError(f"{owner} lacks {_first(missing)}")
+    extra = [key for key in tensors if key not in base]
     if extra:
-        raise CheckpointError(f"contribution {name!r} has tensors outside the scope: {_first(extra)}")
+        raise CheckpointError(f"{owner} has tensors outside the scope: {_first(extra)}")
     for key, tensor in base.items():
-        if contribution[key].shape != tensor.shape:
+        if tensors[key].shape != tensor.shape:
             raise CheckpointError(
-                f"contribution {name!r}: tensor {key!r} has shape {list(contribution[key].shape)}, "
-                f"the base {list(tensor.shape)}"
+                f"{owner}: tensor {key!r} has shape {list(tensors[key].shape)}, the base {list(tensor.shape)}"
             )
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mergeward.errors import DataError, MergewardError
-from mergeward.merge.adaptive.balance import balances
+from mergeward.merge.adaptive.balance import Balance, balances, collapses
 from mergeward.merge.adaptive.batches import Batches, shuffled, to_unit
 from mergeward.merge.adaptive.coefficients import Coefficients
 from mergeward.merge.adaptive.merged_encoder import MergedEncoder
@@ -41,6 +41,11 @@ class SessionParameters(Parameters):
         default="float32",
         description="arithmetic of the encoder while learning; `bfloat16` runs it under autocast",
     )
+    on_collapse: Literal["warn", "refuse"] = Field(
+        default="warn",
+        description="when the predictions for a task collapse onto few classes, which entropy rewards: "
+        "`warn`, or `refuse` to merge",
+    )
 
 
 class Session:
@@ -50,6 +55,7 @@ class Session:
         problem: What is merged, and for which tasks.
         parameters: Granularity, starting coefficients, batch size and precision.
         lr: Adam step size of the coefficients.
+        clamp: Whether the coefficients stay in [0, 1].
         dtype: Type of the arithmetic outside autocast; float64 serves gradient checks.
 
     Attributes:
@@ -64,9 +70,11 @@ class Session:
         parameters: SessionParameters,
         *,
         lr: float,
+        clamp: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._problem = problem
+        self._on_collapse = parameters.on_collapse
         self._dtype = dtype
         self._heads = [task.head.to(dtype) for task in problem.tasks]
         self.engine = MergedEncoder(
@@ -78,6 +86,7 @@ class Session:
             granularity=parameters.granularity,
             initial=parameters.initial_coefficient,
             lr=lr,
+            clamp=clamp,
             dtype=dtype,
         )
         self.batches = Batches(problem.tasks, parameters.batch_size, problem.seed, dtype)
@@ -96,7 +105,7 @@ class Session:
         self.engine.backward(loss)
         self.coefficients.step(self.engine.coefficient_gradient())
 
-    def balance(self) -> dict[str, dict[str, float | int]]:
+    def balance(self) -> dict[str, Balance]:
         """Return how the present model's predictions spread over the classes of each task."""
         seed = self._problem.seed
         chosen = [
@@ -109,11 +118,25 @@ class Session:
             logits = self._apply_heads(features, [len(images) for images in chosen])
         return balances([task.name for task in self._problem.tasks], logits)
 
-    def result(self, record: Mapping[str, Any]) -> AdaptiveResult:
-        """Return the present weights, and the record with the present coefficients added."""
+    def result(
+        self, record: Mapping[str, Any], masks: Mapping[str, Mapping[str, Tensor]] | None = None
+    ) -> AdaptiveResult:
+        """Return the present weights, and the record with the present coefficients and collapses added.
+
+        Args:
+            record: What was learnt; its `balance` has `start` and `end`.
+            masks: Learnt masks, if any.
+
+        Raises:
+            MergewardError: The predictions for a task collapsed, and that is to be refused.
+        """
+        found = collapses(record["balance"]["start"], record["balance"]["end"])
+        if found and self._on_collapse == "refuse":
+            raise MergewardError("; ".join(found.values()) + "; nothing was merged (on_collapse: refuse)")
         names = self.engine.layout.names
         coefficients = self.coefficients.named(self._problem.names, names)
-        return AdaptiveResult(self.engine.weights(), {**record, "coefficients": coefficients})
+        whole = {**record, "collapsed": found, "coefficients": coefficients}
+        return AdaptiveResult(self.engine.weights(), whole, masks or {})
 
     def _apply_heads(self, features: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         width = self._heads[0].shape[1]

@@ -1,0 +1,79 @@
+"""L_safe: what a merged model does under a perturbation that stands in for an unknown trigger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from mergeward.merge.adaptive.objectives import predictions, total_cross_entropy, total_entropy
+from mergeward.merge.adaptive.perturbation import Perturbations
+from mergeward.merge.adaptive.session import Session
+
+
+@dataclass(frozen=True)
+class Safety:
+    """Numbers of the perturbation, and what is made of it.
+
+    Attributes:
+        alpha: Weight of L_safe.
+        loss: L_safe on perturbed images: cross-entropy against the clean prediction, or entropy.
+        lr: Adam step size of the perturbation.
+        bound: Its L-infinity bound, or None.
+        all_masks: Whether the masks before the last step down L_perf + alpha L_safe too, at the perturbation
+            of the last alternation.
+    """
+
+    alpha: float
+    loss: Literal["consistency", "entropy"]
+    lr: float
+    bound: float | None
+    all_masks: bool
+
+
+class Adversary:
+    """The perturbations of a session's tasks, and the losses that they give rise to.
+
+    Args:
+        session: The merged model.
+        perturbations: One a task.
+        safety: What they are used for.
+        clamp_climb: Whether perturbed images are clamped while the perturbations climb.
+
+    Attributes:
+        perturbations: One a task.
+        safety: What they are used for.
+    """
+
+    def __init__(
+        self, session: Session, perturbations: Perturbations, safety: Safety, *, clamp_climb: bool
+    ) -> None:
+        self.perturbations = perturbations
+        self.safety = safety
+        self._session = session
+        self._clamp_climb = clamp_climb
+
+    def climb(self, images: Tensor, clean: Sequence[Tensor]) -> Tensor:
+        """Let the perturbations take one step up CE(f(x + delta), argmax f(x)).
+
+        Args:
+            images: A batch, task after task.
+            clean: Its logits.
+
+        Returns:
+            The loss before the step.
+        """
+        with self._session.engine.frozen():
+            perturbed = self.perturbations.apply(images, clamp=self._clamp_climb)
+            loss = total_cross_entropy(self._session.logits(perturbed), predictions(clean))
+            self.perturbations.climb(loss)
+        return loss
+
+    def loss(self, images: Tensor, clean: Sequence[Tensor]) -> Tensor:
+        """Return L_safe on a batch, given the logits of its clean images."""
+        logits = self._session.logits(self.perturbations.apply(images).detach())
+        if self.safety.loss == "entropy":
+            return total_entropy(logits)
+        return total_cross_entropy(logits, predictions(clean))
