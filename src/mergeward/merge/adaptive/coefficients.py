@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from mergeward.merge.adaptive.optimizer import Adam
 
 Granularity = Literal["layer", "task"]
 
@@ -39,7 +41,7 @@ class Coefficients:
         self._shape = (contributions, tensors)
         self._shared = granularity == "task"
         self._values = torch.full((contributions, 1 if self._shared else tensors), initial, dtype=dtype)
-        self._optimizer = torch.optim.Adam([self._values], lr=lr)
+        self._optimizer = Adam(self._values.view(-1), lr=lr)
 
     def by_tensor(self) -> Tensor:
         """Return the present values as `[T, L]`."""
@@ -47,8 +49,9 @@ class Coefficients:
 
     def step(self, gradient: Tensor) -> None:
         """Take one Adam step, then project onto [0, 1]; `gradient` is dL/dlambda `[T, L]`."""
-        self._values.grad = gradient.sum(1, keepdim=True) if self._shared else gradient
-        self._optimizer.step()
+        own = gradient.sum(1) if self._shared else gradient.reshape(-1)
+        self._optimizer.begin()
+        self._optimizer.update((0, len(own)), own)
         self._values.clamp_(0, 1)
 
     def named(self, contributions: Sequence[str], tensors: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -57,3 +60,12 @@ class Coefficients:
             name: dict(zip(tensors, row, strict=True))
             for name, row in zip(contributions, self.by_tensor().tolist(), strict=True)
         }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what it has learnt."""
+        return {"values": self._values, **self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._values.copy_(state["values"])
+        self._optimizer.load_state_dict(state)

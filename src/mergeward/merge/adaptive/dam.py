@@ -26,7 +26,8 @@ from mergeward import progress
 from mergeward.compute import fixed_threads
 from mergeward.merge.adaptive.adamerging import fit_coefficients
 from mergeward.merge.adaptive.masks import ConcreteMask
-from mergeward.merge.adaptive.objectives import predictions, total_cross_entropy, total_entropy
+from mergeward.merge.adaptive.merged_encoder import Product
+from mergeward.merge.adaptive.objectives import image_cross_entropy, image_entropy
 from mergeward.merge.adaptive.perturbation import Perturbations
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.adaptive.session import Session, SessionParameters, finite
@@ -137,7 +138,6 @@ class _State:
     detection: ConcreteMask
     perturbations: Perturbations
     noise: torch.Generator
-    product: Tensor
 
     @classmethod
     def of(
@@ -156,17 +156,16 @@ class _State:
             lr=parameters.adv_lr,
             dtype=dtype,
         )
-        noise = torch_generator(problem.seed, "dam masks")
-        return cls(session, shared, detection, perturbations, noise, torch.empty(layout.size, dtype=dtype))
+        return cls(session, shared, detection, perturbations, torch_generator(problem.seed, "dam masks"))
 
-    def mask(self) -> Tensor:
-        """Return m1 * m2 at their present values; the buffer is used again by the next call."""
-        return torch.mul(self.shared.value, self.detection.value, out=self.product)
+    def mask(self) -> Product:
+        """Return m1 * m2 at their present values."""
+        return Product(self.shared, self.detection)
 
-    def step_mask(self, mask: ConcreteMask, other: ConcreteMask, loss: Tensor) -> None:
-        """Let one mask's logits step down a loss while the other mask stays fixed."""
-        self.session.engine.backward(loss)
-        mask.step(self.session.engine.mask_gradient().mul_(other.value))
+    def step_mask(self, mask: ConcreteMask, other: ConcreteMask) -> None:
+        """Let one mask's logits step down the engine's gradient while the other mask stays fixed."""
+        engine = self.session.engine
+        mask.step(lambda tensor: engine.mask_gradient_block(tensor).mul_(other.block(tensor)))
 
 
 def _alternate(state: _State, parameters: DamParameters, step: int) -> dict[str, Tensor]:
@@ -174,35 +173,28 @@ def _alternate(state: _State, parameters: DamParameters, step: int) -> dict[str,
     state.shared.draw(state.noise)
     state.detection.draw(state.noise)
     session.merge(state.mask())
-    session.step_coefficients(total_entropy(session.logits(session.batches[2 * step])))
+    session.gradient(session.batches[2 * step], image_entropy)
+    session.step_along()
 
     images = session.batches[2 * step + 1]
     session.merge(state.mask())
-    state.step_mask(state.shared, state.detection, total_entropy(session.logits(images)))
+    session.gradient(images, image_entropy)
+    state.step_mask(state.shared, state.detection)
 
-    state.shared.redraw()
     session.engine.remask(state.mask())
-    clean = session.logits(images)
-    classes = predictions(clean)
-    with session.engine.frozen():
-        perturbed = session.logits(state.perturbations.apply(images))
-        attack = total_cross_entropy(perturbed, classes)
-        state.perturbations.climb(attack)
+    performance, classes = session.gradient(images, image_entropy)
+    consistency = image_cross_entropy(classes)
+    slope, attack = session.image_gradient(state.perturbations.apply(images), consistency)
+    state.perturbations.climb((state.perturbations.apply(images) * slope).sum())
 
-    performance = total_entropy(clean)
-    safety = _safety(state, parameters, images, classes)
-    state.step_mask(state.detection, state.shared, performance + parameters.alpha * safety)
-    return {"performance": performance, "safety": safety, "perturbation": attack}
-
-
-def _safety(state: _State, parameters: DamParameters, images: Tensor, classes: list[Tensor]) -> Tensor:
-    perturbed = state.session.logits(state.perturbations.apply(images).detach())
-    if parameters.safe_loss == "entropy":
-        return total_entropy(perturbed)
-    return total_cross_entropy(perturbed, classes)
+    safe_loss = image_entropy if parameters.safe_loss == "entropy" else consistency
+    perturbed = state.perturbations.apply(images).detach()
+    safety = session.add_gradient(perturbed, safe_loss, scale=parameters.alpha)
+    state.step_mask(state.detection, state.shared)
+    return {"performance": performance, "safety": safety.loss, "perturbation": attack.loss}
 
 
-def _final_mask(state: _State, problem: AdaptiveProblem, parameters: DamParameters) -> Tensor:
+def _final_mask(state: _State, problem: AdaptiveProblem, parameters: DamParameters) -> Product:
     generator = torch_generator(problem.seed, "dam final mask")
     for mask in (state.shared, state.detection):
         if parameters.final_mask == "sample":

@@ -5,10 +5,12 @@ They stand in for a trigger that the one who merges does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from mergeward.merge.adaptive.optimizer import Adam
 
 
 class Perturbations:
@@ -37,7 +39,7 @@ class Perturbations:
         self._sizes = list(sizes)
         self._bound = bound
         self.values = torch.zeros(len(sizes), 3, side, side, dtype=dtype, requires_grad=True)
-        self._optimizer = torch.optim.Adam([self.values], lr=lr, maximize=True)
+        self._optimizer = Adam(self.values.detach().view(-1), lr=lr)
 
     def apply(self, images: Tensor) -> Tensor:
         """Return a batch with each task's delta added, clamped to [0, 1]; differentiable in `values`."""
@@ -46,7 +48,18 @@ class Perturbations:
 
     def climb(self, loss: Tensor) -> None:
         """Take one Adam step up the loss, then project onto the bound."""
-        (self.values.grad,) = torch.autograd.grad(loss, [self.values])
-        self._optimizer.step()
+        (slope,) = torch.autograd.grad(loss, [self.values])
+        self._optimizer.begin()
+        self._optimizer.update((0, slope.numel()), slope.neg().view(-1))
         with torch.no_grad():
             self.values.clamp_(-self._bound, self._bound)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what it has learnt."""
+        return {"values": self.values.detach(), **self._optimizer.state_dict()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.values.copy_(state["values"])
+        self._optimizer.load_state_dict(state)
