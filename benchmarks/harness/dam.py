@@ -83,12 +83,15 @@ def problem(job: dict[str, Any]) -> AdaptiveProblem:
 
 
 def _encoder(vision: dict[str, Any]) -> ClipEncoder:
+    """Return an encoder whose weights were never written: a merge brings its own."""
     with torch.device("meta"):
         config = CLIPConfig(
             vision_config=vision, text_config=SMALL_TEXT, projection_dim=vision["projection_dim"]
         )
         model = CLIPModel(config)
     encoder = ClipEncoder(model.to_empty(device="cpu"), Preprocessor(None, None))
+    positions = encoder.vision_model.embeddings.position_ids
+    positions.copy_(torch.arange(positions.shape[1]))
     return encoder.eval()
 
 
