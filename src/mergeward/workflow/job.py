@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mergeward.checkpoint import (
     Adapter,
     Checkpoint,
+    Floats,
     Piece,
-    TensorSource,
     check_compatible,
     open_contribution,
     resolve_scope,
@@ -100,8 +99,8 @@ class MergeJob:
             return merge_static(self._weights(), self.info, self.schedule, dtype=dtype, done=done), {}
         problem = AdaptiveProblem(
             encoder=clip.encoder,
-            base=_floats(self.base, self.scope),
-            contributions=[_floats(contribution, self.scope) for contribution in self.contributions],
+            base=Floats(self.base, self.scope),
+            contributions=[Floats(contribution, self.scope) for contribution in self.contributions],
             names=self.names,
             tasks=tasks,
             seed=self.seed,
@@ -218,10 +217,6 @@ def _contribution(model: str, base: Checkpoint, stack: ExitStack) -> Checkpoint 
     contribution = open_contribution(model, base)
     stack.callback(contribution.close)
     return contribution
-
-
-def _floats(checkpoint: TensorSource, scope: Sequence[str]) -> dict[str, Tensor]:
-    return {name: checkpoint.read(name).float() for name in scope}
 
 
 def _recorded(

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from mergeward import progress
 from mergeward.compute import fixed_threads
-from mergeward.merge.adaptive.objectives import total_entropy
+from mergeward.merge.adaptive.merged_encoder import Blocks
+from mergeward.merge.adaptive.objectives import image_entropy
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.adaptive.session import Session, SessionParameters, finite
 from mergeward.merge.method import MethodInfo
@@ -47,7 +48,7 @@ def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveR
 
 
 def fit_coefficients(
-    session: Session, steps: int, *, label: str, mask: Tensor | None = None, first_batch: int = 0
+    session: Session, steps: int, *, label: str, mask: Tensor | Blocks | None = None, first_batch: int = 0
 ) -> list[float]:
     """Learn the coefficients under a fixed mask, and leave the session merged with them.
 
@@ -55,7 +56,7 @@ def fit_coefficients(
         session: What to learn on; its coefficients go on from where they are.
         steps: Number of Adam steps.
         label: Name of the work in progress displays and errors.
-        mask: `[P]`, or None for ones.
+        mask: What `Session.merge` takes, or None for ones.
         first_batch: Index of the first batch; the following steps use the following ones.
 
     Returns:
@@ -65,9 +66,9 @@ def fit_coefficients(
     numbers = progress.track(range(steps), label)
     for step in numbers:
         session.merge(mask)
-        loss = total_entropy(session.logits(session.batches[first_batch + step]))
+        loss, _ = session.gradient(session.batches[first_batch + step], image_entropy)
         losses.append(finite(loss, label, step))
-        session.step_coefficients(loss)
+        session.step_along()
         numbers.note = f"loss {losses[-1]:.3f}"
     session.merge(mask)
     return losses

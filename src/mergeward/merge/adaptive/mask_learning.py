@@ -29,7 +29,8 @@ from mergeward.compute import fixed_threads
 from mergeward.errors import CheckpointError
 from mergeward.merge.adaptive.adamerging import fit_coefficients
 from mergeward.merge.adaptive.masks import ConcreteMask
-from mergeward.merge.adaptive.objectives import total_entropy
+from mergeward.merge.adaptive.merged_encoder import Product
+from mergeward.merge.adaptive.objectives import image_entropy, predictions
 from mergeward.merge.adaptive.perturbation import Perturbations, PixelSpace
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.adaptive.safety import Adversary, Safety
@@ -158,12 +159,11 @@ class MaskLearner:
         }
         self._reuse(problem.masks)
         self._noise = torch_generator(problem.seed, f"{plan.name} masks")
-        self._product = torch.empty(layout.size if len(self.masks) > 1 else 0, dtype=dtype)
         self.adversary = None if plan.safety is None else self._meet(problem, plan.safety, dtype)
 
     def alternate(self, step: int) -> dict[str, Tensor]:
         """Learn for one alternation; return the parts of its loss by name."""
-        session, switches, parts = self.session, self._plan.switches, {}
+        session, parts = self.session, {}
         first = step * self._plan.batches
         for mask in self.masks.values():
             mask.draw(self._noise)
@@ -174,31 +174,31 @@ class MaskLearner:
         session.merge(self.product())
         *others, last = self.masks.values()
         for mask in others:
-            self._step_mask(mask, self._others_loss(images))
-            mask.redraw()
+            learnt = session.gradient(images, image_entropy)
+            if self.adversary is not None and self.adversary.safety.all_masks:
+                self.adversary.add_gradient(images, learnt.classes)
+            self._step_mask(mask)
             session.engine.remask(self.product())
-        clean = session.logits(images)
-        if self.adversary is not None:
-            parts["perturbation"] = self.adversary.climb(images, clean)
-        if switches.fresh_batches:
+        if self._plan.switches.fresh_batches and self.adversary is not None:
+            with torch.no_grad():
+                classes = predictions(session.logits(images))
+            parts["perturbation"] = self.adversary.climb(images, classes)
             images = session.batches[first + 1]
-            clean = session.logits(images)
-        parts["performance"] = total = total_entropy(clean)
+        parts["performance"], classes = session.gradient(images, image_entropy)
         if self.adversary is not None:
-            parts["safety"] = self.adversary.loss(images, clean)
-            total = total + self.adversary.safety.alpha * parts["safety"]
-        self._step_mask(last, total, carry=switches.carry)
+            if not self._plan.switches.fresh_batches:
+                parts["perturbation"] = self.adversary.climb(images, classes)
+            parts["safety"] = self.adversary.add_gradient(images, classes)
+        if self._plan.switches.carry:
+            session.coefficients.carry(session.engine.coefficient_gradient())
+        self._step_mask(last)
         return parts
 
-    def product(self) -> Tensor:
-        """Return the product of the masks' values `[P]`; it is written again by the next call."""
-        first, *others = self.masks.values()
-        value = first.value
-        for mask in others:
-            value = torch.mul(value, mask.value, out=self._product)
-        return value
+    def product(self) -> Product:
+        """Return the product of the masks, made tensor by tensor."""
+        return Product(*self.masks.values())
 
-    def fix_masks(self, seed: int) -> Tensor:
+    def fix_masks(self, seed: int) -> Product:
         """Set the masks to what the merged model has, and return their product."""
         generator = torch_generator(seed, f"{self._plan.name} final mask")
         for mask in self.masks.values():
@@ -239,24 +239,20 @@ class MaskLearner:
             if switches.restart:
                 session.coefficients.put_back()
             session.merge(self.product())
-        session.step_coefficients(total_entropy(session.logits(images)))
+        session.gradient(images, image_entropy)
+        session.step_along()
 
-    def _others_loss(self, images: Tensor) -> Tensor:
-        clean = self.session.logits(images)
-        loss, adversary = total_entropy(clean), self.adversary
-        if adversary is None or not adversary.safety.all_masks:
-            return loss
-        return loss + adversary.safety.alpha * adversary.loss(images, clean)
-
-    def _step_mask(self, mask: ConcreteMask, loss: Tensor, *, carry: bool = False) -> None:
+    def _step_mask(self, mask: ConcreteMask) -> None:
+        """Let one mask's logits step down the engine's gradient while the others stay fixed."""
         engine = self.session.engine
-        engine.backward(loss)
-        if carry:
-            self.session.coefficients.carry(engine.coefficient_gradient())
-        gradient = engine.mask_gradient()
-        for other in self.masks.values():
-            if other is not mask:
-                gradient.mul_(other.value)
+        others = [other for other in self.masks.values() if other is not mask]
+
+        def gradient(tensor: int) -> Tensor:
+            whole = engine.mask_gradient_block(tensor)
+            for other in others:
+                whole.mul_(other.block(tensor))
+            return whole
+
         mask.step(gradient)
 
 
@@ -290,7 +286,7 @@ def merge_with_masks(
         losses = {} if problem.masks is not None else _learn(learner, plan)
         mask = learner.fix_masks(problem.seed)
         if plan.switches.restart and plan.coefficients is not None:
-            session.coefficients.restart(plan.coefficients.coefficient_lr)
+            session.coefficients.restart()
         session.merge(mask)
         balance["masks"] = session.balance()
         if (coefficients := plan.coefficients) is not None:

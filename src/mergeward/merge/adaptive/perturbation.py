@@ -5,13 +5,14 @@ They stand in for a trigger that the one who merges does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mergeward.errors import UnsupportedError
+from mergeward.merge.adaptive.optimizer import Adam
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Perturbations:
         space = space or PixelSpace.unit()
         self._scale, self._low, self._high = (part.to(dtype) for part in (space.scale, space.low, space.high))
         self.values = torch.zeros(len(sizes), 3, side, side, dtype=dtype, requires_grad=True)
-        self._optimizer = torch.optim.Adam([self.values], lr=lr, maximize=True)
+        self._optimizer = Adam(self.values.detach().view(-1), lr=lr)
 
     def apply(self, images: Tensor, *, clamp: bool = True) -> Tensor:
         """Return a batch with each task's delta added; differentiable in `values`.
@@ -97,8 +98,19 @@ class Perturbations:
 
     def climb(self, loss: Tensor) -> None:
         """Take one Adam step up the loss, then project onto the bound."""
-        (self.values.grad,) = torch.autograd.grad(loss, [self.values])
-        self._optimizer.step()
+        (slope,) = torch.autograd.grad(loss, [self.values])
+        self._optimizer.begin()
+        self._optimizer.update((0, slope.numel()), slope.neg().view(-1))
         if self._bound is not None:
             with torch.no_grad():
                 self.values.clamp_(-self._bound, self._bound)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what it has learnt."""
+        return {"values": self.values.detach(), **self._optimizer.state_dict()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.values.copy_(state["values"])
+        self._optimizer.load_state_dict(state)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from mergeward.merge.adaptive.objectives import predictions, total_cross_entropy, total_entropy
+from mergeward.merge.adaptive.objectives import image_cross_entropy, image_entropy
 from mergeward.merge.adaptive.perturbation import Perturbations
 from mergeward.merge.adaptive.session import Session
 
@@ -55,25 +55,31 @@ class Adversary:
         self._session = session
         self._clamp_climb = clamp_climb
 
-    def climb(self, images: Tensor, clean: Sequence[Tensor]) -> Tensor:
+    def climb(self, images: Tensor, classes: Sequence[Tensor]) -> Tensor:
         """Let the perturbations take one step up CE(f(x + delta), argmax f(x)).
 
         Args:
             images: A batch, task after task.
-            clean: Its logits.
+            classes: The predicted classes of its clean images.
 
         Returns:
             The loss before the step.
         """
-        with self._session.engine.frozen():
-            perturbed = self.perturbations.apply(images, clamp=self._clamp_climb)
-            loss = total_cross_entropy(self._session.logits(perturbed), predictions(clean))
-            self.perturbations.climb(loss)
-        return loss
+        perturbed = self.perturbations.apply(images, clamp=self._clamp_climb)
+        slope, attack = self._session.image_gradient(perturbed.detach(), image_cross_entropy(classes))
+        self.perturbations.climb((perturbed * slope).sum())
+        return attack.loss
 
-    def loss(self, images: Tensor, clean: Sequence[Tensor]) -> Tensor:
-        """Return L_safe on a batch, given the logits of its clean images."""
-        logits = self._session.logits(self.perturbations.apply(images).detach())
-        if self.safety.loss == "entropy":
-            return total_entropy(logits)
-        return total_cross_entropy(logits, predictions(clean))
+    def add_gradient(self, images: Tensor, classes: Sequence[Tensor]) -> Tensor:
+        """Add the gradient of alpha L_safe on a batch to that of the engine.
+
+        Args:
+            images: A batch, task after task.
+            classes: The predicted classes of its clean images.
+
+        Returns:
+            L_safe.
+        """
+        perturbed = self.perturbations.apply(images).detach()
+        loss = image_entropy if self.safety.loss == "entropy" else image_cross_entropy(classes)
+        return self._session.add_gradient(perturbed, loss, scale=self.safety.alpha).loss

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -14,7 +14,8 @@ from mergeward.errors import DataError, MergewardError
 from mergeward.merge.adaptive.balance import Balance, balances, collapses
 from mergeward.merge.adaptive.batches import Batches, shuffled, to_unit
 from mergeward.merge.adaptive.coefficients import Coefficients
-from mergeward.merge.adaptive.merged_encoder import MergedEncoder
+from mergeward.merge.adaptive.merged_encoder import Blocks, MergedEncoder
+from mergeward.merge.adaptive.passes import Part, automatic_size, passes
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.method import Parameters
 
@@ -46,6 +47,32 @@ class SessionParameters(Parameters):
         description="when the predictions for a task collapse onto few classes, which entropy rewards: "
         "`warn`, or `refuse` to merge",
     )
+    task_vectors: Literal["float32", "bfloat16", "int8"] = Field(
+        default="float32",
+        description="how task vectors are kept while learning: whole, or rounded to take less memory",
+    )
+    micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="images in one pass of the encoder; fewer take less memory and change results by "
+        "rounding alone (by default as many as have 1.6 million pixels: 32 of 224 x 224)",
+    )
+
+
+ImageLoss = Callable[[Tensor, Part], Tensor]
+"""The loss of single images `[b]` from logits `[b, C]` of the images of one task in one pass."""
+
+
+class Learnt(NamedTuple):
+    """What passes over a batch gave beside gradients.
+
+    Attributes:
+        loss: The sum over tasks of a task's mean loss.
+        classes: The predicted class of every image: int64 `[B_t]` for each task.
+    """
+
+    loss: Tensor
+    classes: list[Tensor]
 
 
 class Session:
@@ -78,7 +105,12 @@ class Session:
         self._dtype = dtype
         self._heads = [task.head.to(dtype) for task in problem.tasks]
         self.engine = MergedEncoder(
-            problem.encoder, problem.base, problem.contributions, precision=parameters.precision, dtype=dtype
+            problem.encoder,
+            problem.base,
+            problem.contributions,
+            precision=parameters.precision,
+            storage=parameters.task_vectors,
+            dtype=dtype,
         )
         self.coefficients = Coefficients(
             len(problem.contributions),
@@ -90,10 +122,12 @@ class Session:
             dtype=dtype,
         )
         self.batches = Batches(problem.tasks, parameters.batch_size, problem.seed, dtype)
+        size = parameters.micro_batch or automatic_size(problem.tasks[0].images.shape[-1])
+        self._passes = passes(self.batches.sizes, size)
         self.engine.merge(self.coefficients.by_tensor())
 
-    def merge(self, mask: Tensor | None = None) -> None:
-        """Merge with the present coefficients and a mask `[P]`, or none."""
+    def merge(self, mask: Tensor | Blocks | None = None) -> None:
+        """Merge with the present coefficients and a mask, or none."""
         self.engine.merge(self.coefficients.by_tensor(), mask)
 
     def logits(self, images: Tensor) -> list[Tensor]:
@@ -103,6 +137,55 @@ class Session:
     def step_coefficients(self, loss: Tensor) -> None:
         """Let the coefficients take one step down a loss; theta stays until the next merge."""
         self.engine.backward(loss)
+        self.step_along()
+
+    def gradient(self, images: Tensor, loss: ImageLoss) -> Learnt:
+        """Fill the engine's gradient with that of a loss over a batch, in place of the last one.
+
+        Args:
+            images: `[sum of sizes, 3, S, S]`, task after task.
+            loss: What is summed over tasks, as the mean over a task's images.
+        """
+        self.engine.clear()
+        return self.add_gradient(images, loss)
+
+    def add_gradient(self, images: Tensor, loss: ImageLoss, *, scale: float = 1.0) -> Learnt:
+        """Add `scale` times the gradient of a loss over a batch to the engine's gradient; see `gradient`."""
+
+        def descend(total: Tensor, _: Tensor) -> None:
+            (scale * total).backward()  # type: ignore[no-untyped-call]
+
+        return self._over(images, loss, descend)
+
+    def image_gradient(self, images: Tensor, loss: ImageLoss) -> tuple[Tensor, Learnt]:
+        """Return the gradient of a loss over a batch with respect to its images, in their shape."""
+        gradients = []
+
+        def collect(total: Tensor, pixels: Tensor) -> None:
+            gradients.extend(torch.autograd.grad(total, [pixels]))
+
+        with self.engine.frozen():
+            learnt = self._over(images.detach().requires_grad_(), loss, collect)
+        return torch.cat(gradients), learnt
+
+    def _over(self, images: Tensor, loss: ImageLoss, use: Callable[[Tensor, Tensor], None]) -> Learnt:
+        """Hand the loss of each pass to `use`, with the images of the pass, and gather the rest."""
+        total = images.new_zeros(())
+        classes: list[list[Tensor]] = [[] for _ in self.batches.sizes]
+        for one in self._passes:
+            pixels = images[one.rows]
+            features = self.engine.features(pixels).split([part.count for part in one.parts])
+            share = total.new_zeros(())
+            for part, own in zip(one.parts, features, strict=True):
+                logits = self._logits(own, part.task)
+                share = share + loss(logits, part).sum() / self.batches.sizes[part.task]
+                classes[part.task].append(logits.detach().argmax(-1))
+            use(share, pixels)
+            total += share.detach()
+        return Learnt(total, [torch.cat(found) for found in classes])
+
+    def step_along(self) -> None:
+        """Let the coefficients take one step down the engine's gradient; theta stays until the next merge."""
         self.coefficients.step(self.engine.coefficient_gradient())
 
     def balance(self) -> dict[str, Balance]:
@@ -139,13 +222,16 @@ class Session:
         return AdaptiveResult(self.engine.weights(), whole, masks or {})
 
     def _apply_heads(self, features: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        width = self._heads[0].shape[1]
-        if features.ndim != 2 or features.shape[1] != width:
+        parts = enumerate(torch.split(features, list(sizes)))
+        return [self._logits(part, task) for task, part in parts]
+
+    def _logits(self, features: Tensor, task: int) -> Tensor:
+        head = self._heads[task]
+        if features.ndim != 2 or features.shape[1] != head.shape[1]:
             raise DataError(
-                f"the heads take features of width {width}, the encoder gives {list(features.shape)}"
+                f"the heads take features of width {head.shape[1]}, the encoder gives {list(features.shape)}"
             )
-        parts = zip(torch.split(features, list(sizes)), self._heads, strict=True)
-        return [part @ head.T for part, head in parts]
+        return features @ head.T
 
 
 def finite(loss: Tensor, method: str, step: int) -> float:
