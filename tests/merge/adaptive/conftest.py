@@ -75,7 +75,10 @@ def problem_of(encoder: nn.Module, seed: int = 0, **changes: object) -> Adaptive
         "tasks": [unlabelled("shapes", 24, 4, 20), unlabelled("signs", 9, 5, 21)],
         "seed": seed,
     }
-    return AdaptiveProblem(**{**parts, **changes})  # type: ignore[arg-type]
+    parts |= changes
+    tasks = [task.name for task in parts["tasks"]]  # type: ignore[attr-defined]
+    claims = [tasks[index % len(tasks)] for index, _ in enumerate(parts["names"])]  # type: ignore[arg-type]
+    return AdaptiveProblem(**{"claims": claims, **parts})  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)

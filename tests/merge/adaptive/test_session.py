@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mergeward.merge.adaptive.adamerging import AdaMergingParameters
 from mergeward.merge.adaptive.dam import DamParameters
 from mergeward.merge.adaptive.mask_learning import MaskLearner
-from mergeward.merge.adaptive.adamerging import AdaMergingParameters
 from mergeward.merge.adaptive.objectives import image_cross_entropy, image_entropy, total_entropy
 from mergeward.merge.adaptive.passes import automatic_size, passes
 from mergeward.merge.adaptive.session import Session

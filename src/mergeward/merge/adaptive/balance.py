@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from mergeward.merge.adaptive.batches import sample, to_unit
+from mergeward.merge.adaptive.heads import apply_heads
 from mergeward.merge.adaptive.objectives import entropy
+from mergeward.merge.adaptive.problem import UnlabelledTask
+
+BALANCE_IMAGES = 256
+"""At most so many adapt images a task are looked at."""
+
+CHUNK = 128
+"""Images a forward pass."""
 
 Balance = dict[str, float | int]
 
@@ -41,11 +50,6 @@ def class_balance(logits: Tensor) -> Balance:
     }
 
 
-def balances(names: Sequence[str], logits: Sequence[Tensor]) -> dict[str, Balance]:
-    """Return `class_balance` of every task, by name."""
-    return {name: class_balance(task) for name, task in zip(names, logits, strict=True)}
-
-
 def collapses(start: Mapping[str, Balance], end: Mapping[str, Balance]) -> dict[str, str]:
     """Return the tasks whose predictions collapsed onto few classes, with what happened in words.
 
@@ -64,3 +68,27 @@ def collapses(start: Mapping[str, Balance], end: Mapping[str, Balance]) -> dict[
         for name, before in start.items()
         if end[name]["classes_used"] - 1 < COLLAPSED * (before["classes_used"] - 1)
     }
+
+
+@torch.no_grad()
+def balance_of(
+    encode: Callable[[Tensor], Tensor],
+    tasks: Sequence[UnlabelledTask],
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, dict[str, float | int]]:
+    """Return `class_balance` of every task, by name, over at most `BALANCE_IMAGES` of its images.
+
+    Args:
+        encode: Maps pixels `[B, 3, S, S]` in [0, 1] to features `[B, D]`.
+        tasks: Images and heads.
+        seed: Chooses the images of a task that has more.
+        dtype: Type of the pixels and the heads.
+    """
+    chosen = [sample(task, BALANCE_IMAGES, seed) for task in tasks]
+    chunks = torch.split(torch.cat(chosen), CHUNK)
+    features = torch.cat([encode(to_unit(chunk, dtype)) for chunk in chunks])
+    logits = apply_heads(
+        features, [task.head.to(dtype) for task in tasks], [len(images) for images in chosen]
+    )
+    return {task.name: class_balance(own) for task, own in zip(tasks, logits, strict=True)}

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergeward.errors import DataError, MergewardError
-from mergeward.merge.adaptive.balance import Balance, balances, collapses
-from mergeward.merge.adaptive.batches import Batches, shuffled, to_unit
+from mergeward.errors import MergewardError
+from mergeward.merge.adaptive.balance import Balance, balance_of, collapses
+from mergeward.merge.adaptive.batches import Batches
 from mergeward.merge.adaptive.coefficients import Coefficients
+from mergeward.merge.adaptive.heads import apply_head, apply_heads
 from mergeward.merge.adaptive.merged_encoder import Blocks, MergedEncoder
 from mergeward.merge.adaptive.passes import Part, automatic_size, passes
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.method import Parameters
-
-BALANCE_IMAGES = 256
-"""At most so many adapt images a task are looked at when the balance of predicted classes is recorded."""
-
-_CHUNK = 128
 
 
 class SessionParameters(Parameters):
@@ -132,7 +128,7 @@ class Session:
 
     def logits(self, images: Tensor) -> list[Tensor]:
         """Return the logits `[B_t, C_t]` of each task for one batch, by one pass of the encoder."""
-        return self._apply_heads(self.engine.features(images), self.batches.sizes)
+        return apply_heads(self.engine.features(images), self._heads, self.batches.sizes)
 
     def step_coefficients(self, loss: Tensor) -> None:
         """Let the coefficients take one step down a loss; theta stays until the next merge."""
@@ -153,13 +149,13 @@ class Session:
         """Add `scale` times the gradient of a loss over a batch to the engine's gradient; see `gradient`."""
 
         def descend(total: Tensor, _: Tensor) -> None:
-            (scale * total).backward()  # type: ignore[no-untyped-call]
+            (scale * total).backward()
 
         return self._over(images, loss, descend)
 
     def image_gradient(self, images: Tensor, loss: ImageLoss) -> tuple[Tensor, Learnt]:
         """Return the gradient of a loss over a batch with respect to its images, in their shape."""
-        gradients = []
+        gradients: list[Tensor] = []
 
         def collect(total: Tensor, pixels: Tensor) -> None:
             gradients.extend(torch.autograd.grad(total, [pixels]))
@@ -177,7 +173,7 @@ class Session:
             features = self.engine.features(pixels).split([part.count for part in one.parts])
             share = total.new_zeros(())
             for part, own in zip(one.parts, features, strict=True):
-                logits = self._logits(own, part.task)
+                logits = apply_head(own, self._heads[part.task])
                 share = share + loss(logits, part).sum() / self.batches.sizes[part.task]
                 classes[part.task].append(logits.detach().argmax(-1))
             use(share, pixels)
@@ -190,16 +186,7 @@ class Session:
 
     def balance(self) -> dict[str, Balance]:
         """Return how the present model's predictions spread over the classes of each task."""
-        seed = self._problem.seed
-        chosen = [
-            task.images[shuffled(task, seed, 0)[:BALANCE_IMAGES].sort().values]
-            for task in self._problem.tasks
-        ]
-        with torch.no_grad():
-            chunks = torch.split(torch.cat(chosen), _CHUNK)
-            features = torch.cat([self.engine.features(to_unit(chunk, self._dtype)) for chunk in chunks])
-            logits = self._apply_heads(features, [len(images) for images in chosen])
-        return balances([task.name for task in self._problem.tasks], logits)
+        return balance_of(self.engine.features, self._problem.tasks, self._problem.seed, self._dtype)
 
     def result(
         self, record: Mapping[str, Any], masks: Mapping[str, Mapping[str, Tensor]] | None = None
@@ -220,18 +207,6 @@ class Session:
         coefficients = self.coefficients.named(self._problem.names, names)
         whole = {**record, "collapsed": found, "coefficients": coefficients}
         return AdaptiveResult(self.engine.weights(), whole, masks or {})
-
-    def _apply_heads(self, features: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        parts = enumerate(torch.split(features, list(sizes)))
-        return [self._logits(part, task) for task, part in parts]
-
-    def _logits(self, features: Tensor, task: int) -> Tensor:
-        head = self._heads[task]
-        if features.ndim != 2 or features.shape[1] != head.shape[1]:
-            raise DataError(
-                f"the heads take features of width {head.shape[1]}, the encoder gives {list(features.shape)}"
-            )
-        return features @ head.T
 
 
 def finite(loss: Tensor, method: str, step: int) -> float:
