@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mergeward.report.html import write_page
-from mergeward.report.layers import layers_table, write_layers_picture
+from mergeward.report.layers import layers_table, masks_table, write_layers_picture, write_masks_picture
 from mergeward.report.table import controls_table, markdown_controls, markdown_table, results_table
 
 __all__ = [
@@ -11,7 +11,9 @@ __all__ = [
     "layers_table",
     "markdown_controls",
     "markdown_table",
+    "masks_table",
     "results_table",
     "write_layers_picture",
+    "write_masks_picture",
     "write_page",
 ]
