@@ -21,6 +21,7 @@ from mergeward.checkpoint import (
 )
 from mergeward.errors import RecipeError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
+from mergeward.merge.adaptive.learning import Store
 from mergeward.merge.layers import check_slices
 from mergeward.merge.method import MethodInfo, Parameters
 from mergeward.merge.registry import method
@@ -83,6 +84,7 @@ class MergeJob:
         tasks: Sequence[UnlabelledTask],
         dtype: torch.dtype | None = None,
         done: Collection[str] = (),
+        store: Store | None = None,
     ) -> tuple[Iterator[Piece], dict[str, Any]]:
         """Merge.
 
@@ -90,7 +92,8 @@ class MergeJob:
             clip: The base as an encoder; needed by adaptive methods.
             tasks: Unlabelled images and heads; needed by adaptive methods.
             dtype: Type of the floating output tensors; by default the base's.
-            done: Tensors that a static merge leaves out.
+            done: Tensors to leave out.
+            store: Where an adaptive method keeps what it has learnt.
 
         Returns:
             The pieces of the output, tensor by tensor in the base's file order, and what the method learnt.
@@ -104,9 +107,10 @@ class MergeJob:
             names=self.names,
             tasks=tasks,
             seed=self.seed,
+            store=store,
         )
         result = self.info.run(problem, self.schedule.default.parameters)
-        return with_weights(self.base, result.weights, dtype), result.record
+        return with_weights(self.base, result.weights, dtype, done), result.record
 
     def provenance(self, inputs: Mapping[str, str]) -> Provenance:
         """Return the record of its output.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from mergeward.provenance import model_card
 from mergeward.recipe import Recipe
 from mergeward.vision import Clip
 from mergeward.workflow.job import BASE, CPU, as_recipe, checked_method, open_job
+from mergeward.workflow.learning import SECONDS, StateFile, learning_identity
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
 
 
@@ -50,19 +50,21 @@ def merge(
     device: str = "cpu",
     threads: int | None = None,
     shard_bytes: int = SHARD_BYTES,
+    state_seconds: float = SECONDS,
 ) -> MergeReport:
     """Merge the contributions of a recipe into its base and write the result.
 
-    Everything that can be wrong with the recipe is found before the first tensor is read. A static merge that
-    is interrupted leaves what it wrote in a hidden folder beside `out`.
+    Everything that can be wrong with the recipe is found before the first tensor is read. A merge that is
+    interrupted leaves what it wrote and learnt in a hidden folder beside `out`.
 
     Args:
         recipe: Path of a YAML file, its content as a mapping, or a `Recipe`.
         out: Folder to write, in Hugging Face layout; must not exist.
-        resume: Whether to go on from what an interrupted run of the same merge left; static methods only.
+        resume: Whether to go on from what an interrupted run of the same merge left.
         device: Where to compute: "cpu", "cuda" or "cuda:N"; static methods only.
         threads: On how many threads; by default `MERGEWARD_THREADS`, or two.
         shard_bytes: Size above which the weights are divided among files.
+        state_seconds: How often an adaptive method keeps what it has learnt, for a run that goes on.
 
     Returns:
         What was merged.
@@ -80,17 +82,16 @@ def merge(
     recipe = as_recipe(recipe)
     info, _ = checked_method(recipe)
     place = find_device(device)
-    check_options(info, resume=resume, device=place)
+    check_device(info, place)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
         job = open_job(recipe, stack, device=place)
         vacant(out)
         job.check()
-        run = partial(job.run, *_images(info, recipe), recipe.torch_dtype)
+        clip, tasks = _images(info, recipe)
         hashes = digest_all([job.base, *job.contributions])
         record = job.provenance(dict(zip([BASE, *job.names], hashes, strict=True)))
         title = f"{info.name} of {len(job.names)} contributions"
-        learnt = run() if info.kind == "adaptive" else None
         output = stack.enter_context(
             open_output(
                 out,
@@ -99,28 +100,25 @@ def merge(
                 card=model_card(record, title=title, base_model=recipe.base, contributions=job.names),
                 dtype=recipe.torch_dtype,
                 shard_bytes=shard_bytes,
-                resume=resume if learnt is None else None,
+                resume=resume,
+                identity=learning_identity(tasks) if tasks else "",
             )
         )
-        pieces, kept = run(done=output.done) if learnt is None else learnt
+        state = StateFile(output.folder, state_seconds)
+        pieces, learnt = job.run(clip, tasks, recipe.torch_dtype, output.done, state)
         for piece in pieces:
             output.write(piece)
-    return MergeReport(Path(out), info.name, record.inputs, record.backdoored_inputs, kept)
+        state.remove()
+    return MergeReport(Path(out), info.name, record.inputs, record.backdoored_inputs, learnt)
 
 
-def check_options(info: MethodInfo, *, resume: bool, device: torch.device) -> None:
-    """Check that a method can go on from an interrupted run, and compute where it shall.
+def check_device(info: MethodInfo, device: torch.device) -> None:
+    """Check that a method can compute where it shall.
 
     Raises:
-        UsageError: It learns from images, and can do neither.
+        UsageError: It learns from images, and cannot.
     """
-    if info.kind == "static":
-        return
-    if resume:
-        raise UsageError(
-            f"--resume: {info.name} learns from images, and cannot go on from an interrupted run"
-        )
-    if device != CPU:
+    if info.kind == "adaptive" and device != CPU:
         raise UsageError(f"--device {device}: {info.name} learns from images, on the CPU only")
 
 

@@ -26,6 +26,9 @@ class Coefficients:
         initial: Starting value of all.
         lr: Adam step size.
         dtype: Type of the values.
+
+    Attributes:
+        optimizer: What moves them.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class Coefficients:
         self._shape = (contributions, tensors)
         self._shared = granularity == "task"
         self._values = torch.full((contributions, 1 if self._shared else tensors), initial, dtype=dtype)
-        self._optimizer = Adam(self._values.view(-1), lr=lr)
+        self.optimizer = Adam(self._values.view(-1), lr=lr)
 
     def by_tensor(self) -> Tensor:
         """Return the present values as `[T, L]`."""
@@ -50,8 +53,8 @@ class Coefficients:
     def step(self, gradient: Tensor) -> None:
         """Take one Adam step, then project onto [0, 1]; `gradient` is dL/dlambda `[T, L]`."""
         own = gradient.sum(1) if self._shared else gradient.reshape(-1)
-        self._optimizer.begin()
-        self._optimizer.update((0, len(own)), own)
+        self.optimizer.begin()
+        self.optimizer.update((0, len(own)), own)
         self._values.clamp_(0, 1)
 
     def named(self, contributions: Sequence[str], tensors: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -63,9 +66,9 @@ class Coefficients:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what it has learnt."""
-        return {"values": self._values, **self._optimizer.state_dict()}
+        return {"values": self._values, **self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state_dict` returned."""
         self._values.copy_(state["values"])
-        self._optimizer.load_state_dict(state)
+        self.optimizer.load_state_dict(state)

@@ -22,17 +22,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergeward import progress
 from mergeward.compute import fixed_threads
 from mergeward.merge.adaptive.adamerging import fit_coefficients
+from mergeward.merge.adaptive.learning import GeneratorState
 from mergeward.merge.adaptive.masks import ConcreteMask
 from mergeward.merge.adaptive.merged_encoder import Product
 from mergeward.merge.adaptive.objectives import image_cross_entropy, image_entropy
+from mergeward.merge.adaptive.optimizer import Adam
 from mergeward.merge.adaptive.perturbation import Perturbations
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
-from mergeward.merge.adaptive.session import Session, SessionParameters, finite
+from mergeward.merge.adaptive.session import Session, SessionParameters
 from mergeward.merge.method import MethodInfo
 from mergeward.seeding import torch_generator
+
+PARTS = ("performance", "safety", "perturbation")
+"""Parts of the loss of a step that learns masks."""
 
 
 class DamParameters(SessionParameters):
@@ -107,17 +111,15 @@ def run(problem: AdaptiveProblem, parameters: DamParameters) -> AdaptiveResult:
     with fixed_threads():
         state = _State.of(problem, parameters)
         session = state.session
-        balance = {"start": session.balance()}
-        losses: dict[str, list[float]] = {"performance": [], "safety": [], "perturbation": []}
-        numbers = progress.track(range(parameters.steps), "dam: masks")
-        for step in numbers:
+        learning = session.learning
+        balance = {"start": learning.remember("start", session.balance)}
+        for step in learning.steps("dam: masks", parameters.steps, paced=state.optimizers):
             parts = _alternate(state, parameters, step)
-            for name, value in parts.items():
-                losses[name].append(finite(value, "dam", step))
-            numbers.note = f"loss {losses['performance'][-1]:.3f} safety {losses['safety'][-1]:.3f}"
+            learning.record(parts, parts["performance"] + parameters.alpha * parts["safety"])
+        losses = {name: learning.losses.get(name, []) for name in PARTS}
         mask = _final_mask(state, problem, parameters)
         session.merge(mask)
-        balance["masks"] = session.balance()
+        balance["masks"] = learning.remember("masks", session.balance)
         losses["coefficients"] = fit_coefficients(
             session,
             parameters.coefficient_steps,
@@ -156,7 +158,16 @@ class _State:
             lr=parameters.adv_lr,
             dtype=dtype,
         )
-        return cls(session, shared, detection, perturbations, torch_generator(problem.seed, "dam masks"))
+        noise = torch_generator(problem.seed, "dam masks")
+        session.learning.add(
+            shared=shared, detection=detection, perturbations=perturbations, noise=GeneratorState(noise)
+        )
+        return cls(session, shared, detection, perturbations, noise)
+
+    @property
+    def optimizers(self) -> tuple[Adam, ...]:
+        """What moves coefficients and masks."""
+        return (self.session.coefficients.optimizer, self.shared.optimizer, self.detection.optimizer)
 
     def mask(self) -> Product:
         """Return m1 * m2 at their present values."""

@@ -18,10 +18,14 @@ class Adam:
     Args:
         values: What is learnt, a flat buffer `[P]`; written in place.
         lr: Step size, in the unit of the values.
+
+    Attributes:
+        pace: Factor of the step size in the steps to come.
     """
 
     def __init__(self, values: Tensor, *, lr: float) -> None:
         self._values = values
+        self.pace = 1.0
         self._lr = lr
         self._first = torch.zeros_like(values)
         self._second = torch.zeros_like(values)
@@ -46,7 +50,7 @@ class Adam:
             amsgrad=False,
             beta1=BETAS[0],
             beta2=BETAS[1],
-            lr=self._lr,
+            lr=self.pace * self._lr,
             weight_decay=0.0,
             eps=EPSILON,
             maximize=False,

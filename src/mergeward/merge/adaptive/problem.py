@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mergeward.errors import CheckpointError, DataError, UnsupportedError
+from mergeward.merge.adaptive.learning import Store
 
 _SHOWN = 3
 
@@ -65,6 +66,8 @@ class AdaptiveProblem:
         names: One name a contribution, for the record.
         tasks: The tasks to merge for; any number, in no relation to the contributions.
         seed: Seed of every random draw.
+        store: Where the state of the learning is kept for a run that goes on after an interruption; None keeps
+            none.
 
     Raises:
         CheckpointError: A contribution lacks a tensor of the base, has one more, or one of another shape.
@@ -78,6 +81,7 @@ class AdaptiveProblem:
     names: Sequence[str]
     tasks: Sequence[UnlabelledTask]
     seed: int
+    store: Store | None = None
 
     def __post_init__(self) -> None:
         _check_tasks(self.tasks)

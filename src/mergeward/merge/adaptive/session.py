@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -10,10 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergeward.errors import DataError, MergewardError
+from mergeward.errors import DataError
 from mergeward.merge.adaptive.balance import balances
 from mergeward.merge.adaptive.batches import Batches, shuffled, to_unit
 from mergeward.merge.adaptive.coefficients import Coefficients
+from mergeward.merge.adaptive.learning import Learning
 from mergeward.merge.adaptive.merged_encoder import Blocks, MergedEncoder
 from mergeward.merge.adaptive.passes import Part, automatic_size, passes
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
@@ -52,6 +52,18 @@ class SessionParameters(Parameters):
         description="images in one pass of the encoder; fewer take less memory and change results by rounding "
         "alone (by default as many as have 1.6 million pixels: 32 of 224 x 224)",
     )
+    step_sizes: Literal["constant", "cosine"] = Field(
+        default="constant", description="`cosine` lets the step sizes fall to zero over each stage"
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="end a stage when the mean loss of so many steps on the adapt images is no longer below "
+        "that of as many before (by default every step is taken)",
+    )
+    gain: float = Field(
+        default=0.01, ge=0, lt=1, description="share by which that mean must fall for the stage to go on"
+    )
 
 
 ImageLoss = Callable[[Tensor, Part], Tensor]
@@ -83,6 +95,7 @@ class Session:
         engine: The merged encoder.
         coefficients: The merging coefficients.
         batches: Batches of adapt images, all tasks side by side.
+        learning: The stages of the learning; the coefficients are a part of it.
     """
 
     def __init__(
@@ -112,6 +125,13 @@ class Session:
             lr=lr,
             dtype=dtype,
         )
+        self.learning = Learning(
+            problem.store,
+            step_sizes=parameters.step_sizes,
+            patience=parameters.patience,
+            gain=parameters.gain,
+        )
+        self.learning.add(coefficients=self.coefficients)
         self.batches = Batches(problem.tasks, parameters.batch_size, problem.seed, dtype)
         size = parameters.micro_batch or automatic_size(problem.tasks[0].images.shape[-1])
         self._passes = passes(self.batches.sizes, size)
@@ -209,15 +229,3 @@ class Session:
                 f"the heads take features of width {head.shape[1]}, the encoder gives {list(features.shape)}"
             )
         return features @ head.T
-
-
-def finite(loss: Tensor, method: str, step: int) -> float:
-    """Return a loss as a number.
-
-    Raises:
-        MergewardError: It is NaN or infinite: nothing can be learnt from there on.
-    """
-    value = loss.item()
-    if not math.isfinite(value):
-        raise MergewardError(f"{method}: the loss became {value} at step {step + 1}; nothing was merged")
-    return value
