@@ -24,6 +24,7 @@ from mergeward.workflow import (
     harden,
     inspect,
     merge,
+    tradeoff,
 )
 
 __version__ = package_version()
@@ -49,4 +50,5 @@ __all__ = [
     "load_task",
     "load_trigger",
     "merge",
+    "tradeoff",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mergeward.errors import UsageError, unknown_name
-from mergeward.merge.adaptive import adamerging, dam, fisher, regmean
+from mergeward.merge.adaptive import adamerging, concrete, dam, fisher, regmean
 from mergeward.merge.mergekit import ALIASES, OTHER_WORK
 from mergeward.merge.method import MethodInfo
 from mergeward.merge.static import (
@@ -62,6 +62,8 @@ METHODS: Mapping[str, MethodInfo] = {
         fisher.INFO,
         regmean.INFO,
         adamerging.INFO,
+        concrete.TASK_ARITHMETIC,
+        concrete.ADAMERGING,
         dam.INFO,
     )
 }

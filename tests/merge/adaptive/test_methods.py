@@ -9,16 +9,26 @@ import torch
 
 from mergeward import progress
 from mergeward.compute import thread_count
-from mergeward.errors import DataError, MergewardError
-from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.errors import CheckpointError, DataError, MergewardError
+from mergeward.merge.adaptive import UnlabelledTask, balance
 from mergeward.merge.adaptive.session import SessionParameters
 from mergeward.merge.registry import methods
 
+MASKS = {
+    "steps": 3,
+    "coefficient_steps": 2,
+    "base_lr": 0.02,
+    "coefficient_lr": 0.02,
+    "mask_lr": 0.05,
+    "batch_size": 6,
+}
 QUICK = {
     "fisher": {"images": 6},
     "regmean": {"images": 6},
     "adamerging": {"steps": 4, "lr": 0.02, "batch_size": 6},
-    "dam": {"steps": 3, "coefficient_steps": 2, "base_lr": 0.02, "mask_lr": 0.05, "batch_size": 6},
+    "concrete_task_arithmetic": {"steps": 4, "mask_lr": 0.05, "batch_size": 6},
+    "concrete_adamerging": MASKS,
+    "dam": MASKS,
 }
 METHODS = [info for info in methods() if info.kind == "adaptive"]
 LEARNING = [info for info in METHODS if issubclass(info.parameters, SessionParameters)]
@@ -201,3 +211,38 @@ def test_a_head_of_another_width_is_refused(info, make_problem):
     task = UnlabelledTask("wide", make_problem().tasks[0].images, torch.ones(3, 7))
     with pytest.raises(DataError, match="width 7"):
         merged(info, make_problem(tasks=[task]))
+
+
+@each(LEARNING)
+def test_a_collapse_is_recorded_and_refused_where_that_is_asked(info, make_problem, monkeypatch):
+    monkeypatch.setattr(balance, "COLLAPSED", 100.0)
+    record = merged(info, make_problem()).record
+    assert set(record["collapsed"]) == {"shapes", "signs"}
+    with pytest.raises(MergewardError, match=r"'shapes' collapsed: .* nothing was merged"):
+        merged(info, make_problem(), on_collapse="refuse")
+
+
+@each(METHODS)
+def test_what_learns_masks_says_so_and_takes_them_back(info, make_problem):
+    learnt = merged(info, make_problem())
+    assert bool(learnt.masks) is info.learns_masks
+    if not info.learns_masks:
+        return
+    for tensors in learnt.masks.values():
+        assert {name: tensor.shape for name, tensor in tensors.items()} == {
+            name: tensor.shape for name, tensor in make_problem().base.items()
+        }
+    again = [merged(info, make_problem(masks=learnt.masks)) for _ in range(2)]
+    assert same(*again)
+    assert again[0].record["masks"] == learnt.record["masks"]
+    assert set(again[0].record["loss"]) <= {"coefficients"}
+
+
+@each(METHODS)
+def test_saved_masks_must_cover_the_scope(info, make_problem):
+    if not info.learns_masks:
+        return
+    masks = merged(info, make_problem()).masks
+    cut = {mask: {n: t for n, t in tensors.items() if n != "positions"} for mask, tensors in masks.items()}
+    with pytest.raises(CheckpointError, match=r"mask '\w+' lacks 'positions'"):
+        make_problem(masks=cut)

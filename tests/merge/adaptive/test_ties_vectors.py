@@ -46,7 +46,7 @@ def test_the_selection_adds_up_to_ties(make_problem):
 def test_adamerging_plus_plus_learns_the_coefficients_of_the_selection(make_problem):
     problem = make_problem()
     asked = {"steps": 3, "lr": 0.02, "batch_size": 6}
-    found = run(problem, AdaMergingParameters(task_vectors="ties", density=0.4, **asked))
+    found = run(problem, AdaMergingParameters(vectors="ties", density=0.4, **asked))
     expected = run(with_ties_vectors(problem, 0.4), AdaMergingParameters(**asked))
     assert found.record == expected.record
     for name, tensor in expected.weights.items():

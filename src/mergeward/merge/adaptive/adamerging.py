@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from mergeward import progress
 from mergeward.compute import fixed_threads
-from mergeward.merge.adaptive.objectives import total_entropy
+from mergeward.merge.adaptive.merged_encoder import Blocks
+from mergeward.merge.adaptive.objectives import image_entropy
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
-from mergeward.merge.adaptive.session import Session, SessionParameters, finite
+from mergeward.merge.adaptive.session import Session, SessionParameters
 from mergeward.merge.adaptive.ties_vectors import with_ties_vectors
 from mergeward.merge.method import MethodInfo
 
@@ -21,7 +21,7 @@ class AdaMergingParameters(SessionParameters):
 
     steps: int = Field(default=500, ge=0, description="Adam steps (AdaMerging: 500)")
     lr: float = Field(default=1e-3, ge=0, description="Adam step size (AdaMerging: 1e-3)")
-    task_vectors: Literal["plain", "ties"] = Field(
+    vectors: Literal["plain", "ties"] = Field(
         default="plain",
         description="`plain`, or `ties` for AdaMerging++: what is left after TIES has trimmed them and "
         "elected signs",
@@ -55,39 +55,37 @@ def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveR
         MergewardError: The loss is no longer finite.
     """
     with fixed_threads():
-        if parameters.task_vectors == "ties":
+        if parameters.vectors == "ties":
             problem = with_ties_vectors(problem, parameters.density)
         session = Session(problem, parameters, lr=parameters.lr)
-        start = session.balance()
+        start = session.learning.remember("start", session.balance)
         loss = fit_coefficients(session, parameters.steps, label="adamerging")
         return session.result({"loss": loss, "balance": {"start": start, "end": session.balance()}})
 
 
 def fit_coefficients(
-    session: Session, steps: int, *, label: str, mask: Tensor | None = None, first_batch: int = 0
+    session: Session, steps: int, *, label: str, mask: Tensor | Blocks | None = None, first_batch: int = 0
 ) -> list[float]:
     """Learn the coefficients under a fixed mask, and leave the session merged with them.
 
     Args:
         session: What to learn on; its coefficients go on from where they are.
         steps: Number of Adam steps.
-        label: Name of the work in progress displays and errors.
-        mask: `[P]`, or None for ones.
+        label: Name of the stage, shown as progress and in errors.
+        mask: What `Session.merge` takes, or None for ones.
         first_batch: Index of the first batch; the following steps use the following ones.
 
     Returns:
         The loss at each step.
     """
-    losses = []
-    numbers = progress.track(range(steps), label)
-    for step in numbers:
+    learning = session.learning
+    for step in learning.steps(label, steps, paced=[session.coefficients.optimizer]):
         session.merge(mask)
-        loss = total_entropy(session.logits(session.batches[first_batch + step]))
-        losses.append(finite(loss, label, step))
-        session.step_coefficients(loss)
-        numbers.note = f"loss {losses[-1]:.3f}"
+        loss, _ = session.gradient(session.batches[first_batch + step], image_entropy)
+        learning.record({label: loss})
+        session.step_along()
     session.merge(mask)
-    return losses
+    return learning.losses.get(label, [])
 
 
 INFO = MethodInfo(

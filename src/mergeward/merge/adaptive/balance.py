@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,8 +18,13 @@ BALANCE_IMAGES = 256
 CHUNK = 128
 """Images a forward pass."""
 
+Balance = dict[str, float | int]
 
-def class_balance(logits: Tensor) -> dict[str, float | int]:
+COLLAPSED = 0.5
+"""Predictions have collapsed when the classes beyond the first that they use fell to less than this part."""
+
+
+def class_balance(logits: Tensor) -> Balance:
     """Describe the predictions for one task's images.
 
     Args:
@@ -27,9 +32,10 @@ def class_balance(logits: Tensor) -> dict[str, float | int]:
 
     Returns:
         `images` (N), `classes` (C), `top_class` and `top_share` (the class predicted most often and the share
-        of images it gets), `mean_entropy` (of single predictions, nats; falls as the model gets surer) and
-        `entropy_of_mean` (of the mean prediction, nats; log C when classes are used evenly, near 0 after a
-        collapse onto one class).
+        of images it gets), `classes_used` (exp of the entropy of the predicted classes' shares: C when every
+        class is predicted equally often, 1 when only one is), `mean_entropy` (of single predictions, nats;
+        falls as the model gets surer) and `entropy_of_mean` (of the mean prediction, nats; log C when classes
+        are used evenly, near 0 after a collapse onto one class).
     """
     counts = logits.argmax(-1).bincount(minlength=logits.shape[1])
     mean = logits.softmax(-1).mean(0)
@@ -38,8 +44,29 @@ def class_balance(logits: Tensor) -> dict[str, float | int]:
         "classes": logits.shape[1],
         "top_class": int(counts.argmax()),
         "top_share": float(counts.max() / len(logits)),
+        "classes_used": float(torch.special.entr(counts.double() / len(logits)).sum().exp()),
         "mean_entropy": float(entropy(logits).mean()),
         "entropy_of_mean": float(torch.special.entr(mean).sum()),
+    }
+
+
+def collapses(start: Mapping[str, Balance], end: Mapping[str, Balance]) -> dict[str, str]:
+    """Return the tasks whose predictions collapsed onto few classes, with what happened in words.
+
+    The classes used at the start stand for what the images hold, whose labels nobody knows. A task has
+    collapsed when `classes_used - 1` fell below `COLLAPSED` of what it was: from 8 classes to fewer than 4.5,
+    from 2 to fewer than 1.5.
+
+    Args:
+        start: `class_balance` of every task before the learning.
+        end: The same afterwards.
+    """
+    return {
+        name: f"predictions for task {name!r} collapsed: {before['classes_used']:.1f} of "
+        f"{before['classes']} classes in use at the start, {end[name]['classes_used']:.1f} at the end "
+        f"({100 * end[name]['top_share']:.0f} % of the images are given one class)"
+        for name, before in start.items()
+        if end[name]["classes_used"] - 1 < COLLAPSED * (before["classes_used"] - 1)
     }
 
 

@@ -21,8 +21,18 @@ def apply_heads(features: Tensor, heads: Sequence[Tensor], sizes: Sequence[int])
     Raises:
         DataError: The heads take features of another width.
     """
-    width = heads[0].shape[1]
-    if features.ndim != 2 or features.shape[1] != width:
-        raise DataError(f"the heads take features of width {width}, the encoder gives {list(features.shape)}")
     parts = zip(torch.split(features, list(sizes)), heads, strict=True)
-    return [part @ head.T for part, head in parts]
+    return [apply_head(part, head) for part, head in parts]
+
+
+def apply_head(features: Tensor, head: Tensor) -> Tensor:
+    """Return the logits `[B, C]` of features `[B, D]` under a head `[C, D]`.
+
+    Raises:
+        DataError: The head takes features of another width.
+    """
+    if features.ndim != 2 or features.shape[1] != head.shape[1]:
+        raise DataError(
+            f"the heads take features of width {head.shape[1]}, the encoder gives {list(features.shape)}"
+        )
+    return features @ head.T

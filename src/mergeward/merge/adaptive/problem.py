@@ -7,13 +7,14 @@ go out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mergeward.errors import CheckpointError, DataError, UnsupportedError
+from mergeward.merge.adaptive.learning import Store
 
 _SHOWN = 3
 
@@ -59,7 +60,8 @@ class AdaptiveProblem:
 
     Attributes:
         encoder: Maps float `[B, 3, S, S]` in [0, 1] to unit features `[B, D]`. Its parameters carry the names
-            of the scope. It is copied, never changed.
+            of the scope. Buffers `mean` and `std`, where it has them, say how it normalises pixels first. It
+            is copied, never changed.
         base: The scope's tensors in the base, by name. Their order is the order of the result.
         contributions: The same tensors in each contribution.
         names: One name a contribution, for the record.
@@ -67,9 +69,13 @@ class AdaptiveProblem:
         seed: Seed of every random draw.
         claims: Name of the task that each contribution claims, one of `tasks`; empty where it is not known.
             Only methods that look at each contribution on images of its own task ask for it.
+        masks: Learnt masks to use again, as `AdaptiveResult.masks`; None learns them.
+        store: Where the state of the learning is kept for a run that goes on after an interruption; None keeps
+            none.
 
     Raises:
-        CheckpointError: A contribution lacks a tensor of the base, has one more, or one of another shape.
+        CheckpointError: A contribution or a mask lacks a tensor of the base, has one more, or one of another
+            shape.
         DataError: No task, two tasks of one name, tasks whose images or heads differ in size, or a claim to
             none of the tasks.
         UnsupportedError: No contribution, or the encoder's parameters are not the tensors of the scope.
@@ -82,6 +88,8 @@ class AdaptiveProblem:
     tasks: Sequence[UnlabelledTask]
     seed: int
     claims: Sequence[str] = ()
+    masks: Mapping[str, Mapping[str, Tensor]] | None = None
+    store: Store | None = None
 
     def __post_init__(self) -> None:
         _check_tasks(self.tasks)
@@ -94,7 +102,9 @@ class AdaptiveProblem:
                 f"found {list(self.names)}"
             )
         for name, contribution in zip(self.names, self.contributions, strict=True):
-            _check_contribution(name, contribution, self.base)
+            check_same_tensors(f"contribution {name!r}", contribution, self.base)
+        for name, mask in (self.masks or {}).items():
+            check_same_tensors(f"mask {name!r}", mask, self.base)
         _check_claims(self.claims, self.names, self.tasks)
 
     def own_tasks(self, method: str) -> list[UnlabelledTask]:
@@ -121,10 +131,12 @@ class AdaptiveResult:
         record: Numbers and names only, fit for JSON: how the predictions spread over the classes of each task
             at start and end (`balance`), and what the method learnt or measured: final coefficients by
             contribution and tensor, the loss at every step.
+        masks: float32 logits by mask and tensor, of the methods that learn masks.
     """
 
     weights: dict[str, Tensor]
     record: dict[str, Any]
+    masks: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 def _check_tasks(tasks: Sequence[UnlabelledTask]) -> None:
@@ -160,18 +172,35 @@ def _check_encoder(encoder: nn.Module, base: Mapping[str, Tensor]) -> None:
             )
 
 
-def _check_contribution(name: str, contribution: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
-    missing = [key for key in base if key not in contribution]
+class Shaped(Protocol):
+    """What has a shape: a tensor, or what is known of one."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Its size along each dimension."""
+
+
+def check_same_tensors(owner: str, tensors: Mapping[str, Shaped], base: Mapping[str, Shaped]) -> None:
+    """Check that something has the tensors of the base's scope, in their shapes, and no other.
+
+    Args:
+        owner: What has them, in words.
+        tensors: What it has.
+        base: The scope's tensors in the base.
+
+    Raises:
+        CheckpointError: It lacks a tensor, has one more, or one of another shape.
+    """
+    missing = [key for key in base if key not in tensors]
     if missing:
-        raise CheckpointError(f"contribution {name!r} lacks {_first(missing)}")
-    extra = [key for key in contribution if key not in base]
+        raise CheckpointError(f"{owner} lacks {_first(missing)}")
+    extra = [key for key in tensors if key not in base]
     if extra:
-        raise CheckpointError(f"contribution {name!r} has tensors outside the scope: {_first(extra)}")
+        raise CheckpointError(f"{owner} has tensors outside the scope: {_first(extra)}")
     for key, tensor in base.items():
-        if contribution[key].shape != tensor.shape:
+        if tensors[key].shape != tensor.shape:
             raise CheckpointError(
-                f"contribution {name!r}: tensor {key!r} has shape {list(contribution[key].shape)}, "
-                f"the base {list(tensor.shape)}"
+                f"{owner}: tensor {key!r} has shape {list(tensors[key].shape)}, the base {list(tensor.shape)}"
             )
 
 
