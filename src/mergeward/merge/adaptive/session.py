@@ -133,5 +133,5 @@ def finite(loss: Tensor, method: str, step: int) -> float:
     """
     value = loss.item()
     if not math.isfinite(value):
-        raise MergewardError(f"{method}: the loss became {value} at step {step + 1}; nothing was merged")
+        raise MergewardError(f"{method}: the loss became {value} at step {step + 1}; nothing was written")
     return value
