@@ -133,12 +133,12 @@ def theirs(peer: Peer, interpreter: Path, call: Call, inputs: Inputs, scratch: P
     }
     path = scratch / f"{peer.name}.json"
     path.write_text(json.dumps(job), encoding="utf-8")
-    return Job([str(interpreter), str(peer.script), str(path)], _without_ours(), output)
+    return Job([str(interpreter), str(peer.script), str(path)], without_ours(), output)
 
 
 def start_of(peer: Peer, interpreter: Path, scratch: Path) -> Job:
     """Return the start of a peer: importing what its driver does, and nothing else."""
-    return Job([str(interpreter), "-c", f"import {peer.module}"], _without_ours(), scratch / "nothing")
+    return Job([str(interpreter), "-c", f"import {peer.module}"], without_ours(), scratch / "nothing")
 
 
 def start_of_ours(scratch: Path) -> Job:
@@ -147,7 +147,7 @@ def start_of_ours(scratch: Path) -> Job:
     return Job(command, {**os.environ, **QUIET}, scratch / "nothing")
 
 
-def _without_ours() -> dict[str, str]:
+def without_ours() -> dict[str, str]:
     """Return this process's environment for another Python: no path to our packages."""
     env = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "VIRTUAL_ENV"}}
     return {**env, **QUIET}

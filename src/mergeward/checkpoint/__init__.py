@@ -11,7 +11,7 @@ from mergeward.checkpoint.qkv import fuse_qkv, split_qkv
 from mergeward.checkpoint.reader import Checkpoint, open_checkpoint
 from mergeward.checkpoint.scope import check_compatible, resolve_scope
 from mergeward.checkpoint.shards import SHARD_BYTES
-from mergeward.checkpoint.source import InMemory, Piece, TensorInfo, TensorSource, whole_tensors
+from mergeward.checkpoint.source import Floats, InMemory, Piece, TensorInfo, TensorSource, whole_tensors
 from mergeward.checkpoint.views import Rearranged
 from mergeward.checkpoint.writer import Output, open_output, write_checkpoint
 
@@ -22,6 +22,7 @@ __all__ = [
     "Adapter",
     "Checkpoint",
     "Factors",
+    "Floats",
     "InMemory",
     "LegacyCheckpoint",
     "Output",

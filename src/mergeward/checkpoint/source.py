@@ -106,6 +106,42 @@ class InMemory:
         return finite(self.view(name), name=name, where=self.name)
 
 
+class Floats(Mapping[str, Tensor]):
+    """Some tensors of a model as float32, each read when it is asked for and not kept.
+
+    Args:
+        source: The model.
+        names: Their names, in order.
+
+    Example:
+        >>> import torch
+        >>> Floats(InMemory({"w": torch.ones(2, dtype=torch.float16)}), ["w"])["w"].dtype
+        torch.float32
+    """
+
+    def __init__(self, source: TensorSource, names: Iterable[str]) -> None:
+        self._source = source
+        self._names = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return one tensor, checked to be finite."""
+        if name not in self._names:
+            raise KeyError(name)
+        return self._source.read(name).float()
+
+    def __contains__(self, name: object) -> bool:
+        """Tell without reading."""
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._names)
+
+
 class Piece(NamedTuple):
     """Some values of one tensor, on their way to where the whole is put together.
 

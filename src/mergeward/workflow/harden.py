@@ -22,7 +22,7 @@ from mergeward.checkpoint import (
     write_checkpoint,
 )
 from mergeward.defense import HardenProblem, defense_info, run_defense
-from mergeward.errors import UsageError
+from mergeward.errors import UnsupportedError, UsageError
 from mergeward.provenance import Provenance, model_card
 from mergeward.recipe import validated
 from mergeward.tasks import Task
@@ -71,7 +71,7 @@ def harden(  # noqa: PLR0913 - one argument an option
         RecipeError: A parameter is unknown or out of range.
         CheckpointError: A model cannot be read, or was not merged into this base.
         DataError: A task cannot be read.
-        UnsupportedError: The defense does not apply to this architecture.
+        UnsupportedError: The defense does not apply to this architecture, or the model has surgery modules.
         OutputError: `out` cannot be written.
     """
     info = defense_info(defense)
@@ -83,6 +83,10 @@ def harden(  # noqa: PLR0913 - one argument an option
     with ExitStack() as stack:
         merged = open_base(model)
         stack.callback(merged.source.close)
+        if merged.repairs:
+            raise UnsupportedError(
+                f"{model}: has surgery modules, which fit its weights as they are; harden a merge without surgery"
+            )
         origin = stack.enter_context(open_base_file(base))
         named = _open_others(others, origin, stack)
         check_compatible(origin, [merged.source, *named.values()], resolve_scope("vision", origin))

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from mergeward.checkpoint import (
     Adapter,
     Checkpoint,
+    Floats,
     Piece,
-    TensorSource,
     check_compatible,
     open_contribution,
     resolve_scope,
+    whole_tensors,
 )
 from mergeward.errors import RecipeError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
+from mergeward.merge.adaptive.surgery import Repair, SurgeryParameters, operate
 from mergeward.merge.layers import check_slices
 from mergeward.merge.method import MethodInfo, Parameters
 from mergeward.merge.registry import method
@@ -30,14 +32,28 @@ from mergeward.merge.settings import Schedule
 from mergeward.merge.static.problem import StaticMerge, StaticProblem
 from mergeward.merge.stream import check_static, merge_static
 from mergeward.provenance import Provenance
-from mergeward.recipe import ModelEntry, Recipe, as_given, load_recipe
-from mergeward.vision import Clip
+from mergeward.recipe import ModelEntry, Recipe, as_given, load_recipe, validated
+from mergeward.vision import SURGERY, Clip
 from mergeward.workflow.opened import open_base_file, with_weights
 
 BASE = "base"
 """What the base is called among the inputs of a merge."""
 
 CPU = torch.device("cpu")
+
+
+class Merged(NamedTuple):
+    """What a merge makes.
+
+    Attributes:
+        pieces: Every tensor of the output, in pieces.
+        record: What an adaptive method learnt.
+        repairs: Surgery modules by task.
+    """
+
+    pieces: Iterable[Piece]
+    record: Mapping[str, Any] = MappingProxyType({})
+    repairs: Mapping[str, Repair] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,8 @@ class MergeJob:
         seed: Seed of everything random.
         recorded: Its settings as the output's provenance record has them.
         device: Where a static method computes.
+        tasks: The task that each contribution claims, as the recipe names it.
+        surgery: Parameters of representation surgery, if it goes on top.
     """
 
     info: MethodInfo
@@ -65,6 +83,13 @@ class MergeJob:
     seed: int
     recorded: Mapping[str, Any] = field(default_factory=dict)
     device: torch.device = CPU
+    tasks: Sequence[str | None] = ()
+    surgery: SurgeryParameters | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether it needs images, and with them all models in memory."""
+        return self.info.needs_images or self.surgery is not None
 
     def check(self) -> StaticMerge | None:
         """Let a static method check its settings, as it does before it reads a tensor.
@@ -84,30 +109,46 @@ class MergeJob:
         tasks: Sequence[UnlabelledTask],
         dtype: torch.dtype | None = None,
         done: Collection[str] = (),
-    ) -> tuple[Iterator[Piece], dict[str, Any]]:
+    ) -> Merged:
         """Merge.
 
         Args:
-            clip: The base as an encoder; needed by adaptive methods.
-            tasks: Unlabelled images and heads; needed by adaptive methods.
+            clip: The base as an encoder; needed where it `learns`.
+            tasks: Unlabelled images and heads of each task of the recipe, in its order; needed where it
+                `learns`.
             dtype: Type of the floating output tensors; by default the base's.
             done: Tensors that a static merge leaves out.
 
         Returns:
-            The pieces of the output, tensor by tensor in the base's file order, and what the method learnt.
+            The merged tensors, in the base's file order, and what was learnt.
         """
-        if self.info.kind == "static" or clip is None:
-            return merge_static(self._weights(), self.info, self.schedule, dtype=dtype, done=done), {}
-        problem = AdaptiveProblem(
+        if not self.learns or clip is None:
+            return Merged(merge_static(self._weights(), self.info, self.schedule, dtype=dtype, done=done))
+        problem = self._problem(clip, tasks)
+        if self.info.kind == "static":
+            merged = Merged(merge_static(self._weights(), self.info, self.schedule, dtype=dtype))
+        else:
+            result = self.info.run(problem, self.schedule.default.parameters)
+            merged = Merged(with_weights(self.base, result.weights, dtype), result.record)
+        return merged if self.surgery is None else self._operated(problem, merged, self.surgery)
+
+    def _operated(self, problem: AdaptiveProblem, merged: Merged, parameters: SurgeryParameters) -> Merged:
+        pieces = list(merged.pieces)
+        weights = {name: tensor.float() for name, tensor in whole_tensors(self.base, pieces)}
+        repairs, record = operate(problem, weights, parameters)
+        return Merged(pieces, {**merged.record, "surgery": record}, repairs)
+
+    def _problem(self, clip: Clip, tasks: Sequence[UnlabelledTask]) -> AdaptiveProblem:
+        specs = list(dict.fromkeys(self.tasks))
+        return AdaptiveProblem(
             encoder=clip.encoder,
-            base=_floats(self.base, self.scope),
-            contributions=[_floats(contribution, self.scope) for contribution in self.contributions],
+            base=Floats(self.base, self.scope),
+            contributions=[Floats(contribution, self.scope) for contribution in self.contributions],
             names=self.names,
             tasks=tasks,
             seed=self.seed,
+            claims=[tasks[specs.index(spec)].name for spec in self.tasks],
         )
-        result = self.info.run(problem, self.schedule.default.parameters)
-        return with_weights(self.base, result.weights, dtype), result.record
 
     def provenance(self, inputs: Mapping[str, str]) -> Provenance:
         """Return the record of its output.
@@ -175,7 +216,17 @@ def open_job(recipe: Recipe, stack: ExitStack, *, device: torch.device = CPU) ->
     names = distinct_names([entry.model for entry in entries.values()])
     recorded = _recorded(recipe, settings, dict(zip(names, entries.values(), strict=True)), device)
     return MergeJob(
-        info, settings, base, contributions, names, scope, recipe.seed, recorded=recorded, device=device
+        info,
+        settings,
+        base,
+        contributions,
+        names,
+        scope,
+        recipe.seed,
+        recorded=recorded,
+        device=device,
+        tasks=[entry.task for entry in entries.values()],
+        surgery=surgery_parameters(recipe),
     )
 
 
@@ -198,11 +249,22 @@ def checked_method(recipe: Recipe) -> tuple[MethodInfo, dict[str, ModelEntry]]:
         raise RecipeError(f"recipe: base_model: missing; {info.name} merges what differs from it")
     entries = recipe.contributions(needs_base=info.needs_base)
     check_parameters(info, recipe.parameters, {key: entry.parameters for key, entry in entries.items()})
-    if info.needs_images:
-        for key, entry in entries.items():
-            if entry.task is None:
-                raise RecipeError(f"{key}.task: missing; {info.name} learns from images of each task")
+    learner = info.name if info.needs_images else "surgery" if surgery_parameters(recipe) else None
+    for key, entry in entries.items():
+        if learner is not None and entry.task is None:
+            raise RecipeError(f"{key}.task: missing; {learner} learns from images of each task")
     return info, entries
+
+
+def surgery_parameters(recipe: Recipe) -> SurgeryParameters | None:
+    """Return the checked parameters of the surgery that a recipe asks for, or None.
+
+    Raises:
+        RecipeError: A parameter is unknown or out of range.
+    """
+    if recipe.surgery is None:
+        return None
+    return validated(SurgeryParameters, recipe.surgery, where="surgery")
 
 
 def distinct_names(models: Sequence[str]) -> list[str]:
@@ -220,10 +282,6 @@ def _contribution(model: str, base: Checkpoint, stack: ExitStack) -> Checkpoint 
     return contribution
 
 
-def _floats(checkpoint: TensorSource, scope: Sequence[str]) -> dict[str, Tensor]:
-    return {name: checkpoint.read(name).float() for name in scope}
-
-
 def _recorded(
     recipe: Recipe, settings: Schedule[Any, Any], entries: Mapping[str, ModelEntry], device: torch.device
 ) -> dict[str, Any]:
@@ -235,7 +293,9 @@ def _recorded(
     }
     place = {} if device.type == "cpu" else {"device": device.type}
     own = {**_dump(parameters), **as_given(_keys(parameters), recipe.parameters)}
-    return {**own, "models": each, "scope": recipe.scope, **place}
+    surgery = surgery_parameters(recipe)
+    operated = {} if surgery is None else {"surgery": {"file": SURGERY, **_dump(surgery)}}
+    return {**own, "models": each, "scope": recipe.scope, **operated, **place}
 
 
 def _dump(parameters: Parameters) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from mergeward.checkpoint import SHARD_BYTES, digest_all, open_output, vacant
 from mergeward.compute import find_device, use_threads
 from mergeward.errors import UsageError
 from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.merge.adaptive.surgery import PAPER
 from mergeward.merge.method import MethodInfo
-from mergeward.provenance import model_card
+from mergeward.provenance import model_card, plain
 from mergeward.recipe import Recipe
-from mergeward.vision import Clip
-from mergeward.workflow.job import BASE, CPU, as_recipe, checked_method, open_job
+from mergeward.vision import SURGERY, Clip, surgery_files
+from mergeward.workflow.job import BASE, CPU, Merged, as_recipe, checked_method, open_job
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
 
 
@@ -80,53 +81,68 @@ def merge(
     recipe = as_recipe(recipe)
     info, _ = checked_method(recipe)
     place = find_device(device)
-    check_options(info, resume=resume, device=place)
+    check_options(recipe, info, resume=resume, device=place)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
         job = open_job(recipe, stack, device=place)
         vacant(out)
         job.check()
-        run = partial(job.run, *_images(info, recipe), recipe.torch_dtype)
+        run = partial(job.run, *(_images(info, recipe) if job.learns else (None, [])), recipe.torch_dtype)
         hashes = digest_all([job.base, *job.contributions])
         record = job.provenance(dict(zip([BASE, *job.names], hashes, strict=True)))
         title = f"{info.name} of {len(job.names)} contributions"
-        learnt = run() if info.kind == "adaptive" else None
+        learnt = run() if job.learns else None
         output = stack.enter_context(
             open_output(
                 out,
                 like=job.base,
                 metadata=record.to_metadata(),
-                card=model_card(record, title=title, base_model=recipe.base, contributions=job.names),
+                card=model_card(
+                    record,
+                    title=title,
+                    base_model=recipe.base,
+                    contributions=job.names,
+                    notes=_notes(learnt),
+                ),
                 dtype=recipe.torch_dtype,
+                extra=None if learnt is None else surgery_files(learnt.repairs, record.to_metadata()),
                 shard_bytes=shard_bytes,
                 resume=resume if learnt is None else None,
             )
         )
-        pieces, kept = run(done=output.done) if learnt is None else learnt
-        for piece in pieces:
+        merged = run(done=output.done) if learnt is None else learnt
+        for piece in merged.pieces:
             output.write(piece)
-    return MergeReport(Path(out), info.name, record.inputs, record.backdoored_inputs, kept)
+    return MergeReport(Path(out), info.name, record.inputs, record.backdoored_inputs, merged.record)
 
 
-def check_options(info: MethodInfo, *, resume: bool, device: torch.device) -> None:
-    """Check that a method can go on from an interrupted run, and compute where it shall.
+def check_options(recipe: Recipe, info: MethodInfo, *, resume: bool, device: torch.device) -> None:
+    """Check that a merge can go on from an interrupted run, and compute where it shall.
 
     Raises:
         UsageError: It learns from images, and can do neither.
     """
-    if info.kind == "static":
+    if not info.needs_images and recipe.surgery is None:
         return
+    learner = info.name if info.needs_images else "surgery"
     if resume:
-        raise UsageError(
-            f"--resume: {info.name} learns from images, and cannot go on from an interrupted run"
-        )
+        raise UsageError(f"--resume: {learner} learns from images, and cannot go on from an interrupted run")
     if device != CPU:
-        raise UsageError(f"--device {device}: {info.name} learns from images, on the CPU only")
+        raise UsageError(f"--device {device}: {learner} learns from images, on the CPU only")
 
 
-def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip | None, list[UnlabelledTask]]:
-    if not info.needs_images:
-        return None, []
+def _notes(learnt: Merged | None) -> str:
+    if learnt is None or not learnt.repairs:
+        return ""
+    tasks = ", ".join(f"`{plain(name)}`" for name in learnt.repairs)
+    return (
+        f"## Surgery\n\n`{SURGERY}` holds a module for each of {tasks}, learnt on unlabelled images "
+        f"({PAPER}). It corrects the image features for that task: `mergeward evaluate` applies it, and in "
+        "Python `mergeward.vision.load_clip(folder).encoder_for(task)`. Other programs see the weights alone."
+    )
+
+
+def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip, list[UnlabelledTask]]:
     clip = open_base(recipe.base)
     entries = recipe.contributions(needs_base=info.needs_base).values()
     specs = dict.fromkeys(entry.task for entry in entries if entry.task is not None)

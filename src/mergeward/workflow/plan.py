@@ -73,7 +73,7 @@ def plan_merge(
     recipe = as_recipe(recipe)
     info, _ = checked_method(recipe)
     place = find_device(device)
-    check_options(info, resume=resume, device=place)
+    check_options(recipe, info, resume=resume, device=place)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
         job = open_job(recipe, stack, device=place)
@@ -112,7 +112,7 @@ def _read_bytes(job: MergeJob) -> int:
 
 
 def _passes(job: MergeJob, ready: StaticMerge | None) -> str:
-    if job.info.kind != "static":
+    if job.learns:
         return "learns from images, with all models in memory"
     if ready is None:
         return "gathers figures of whole models first, then merges in one pass"
@@ -122,7 +122,7 @@ def _passes(job: MergeJob, ready: StaticMerge | None) -> str:
 def _memory_bytes(job: MergeJob, ready: StaticMerge | None) -> int:
     """Return about how many bytes are held: the parts at work, of which each thread has one and two wait."""
     sizes = [job.base.tensors[name].numel for name in job.scope]
-    if job.info.kind != "static":
+    if job.learns:
         return 4 * sum(sizes) * (len(job.contributions) + 3)
     whole = ready is not None and ready.whole
     part = max(sizes) if whole else min(max(sizes), BLOCK)

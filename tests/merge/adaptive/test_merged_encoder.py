@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from mergeward.merge.adaptive.merged_encoder import MergedEncoder
+from mergeward.merge.adaptive import task_vectors
+from mergeward.merge.adaptive.merged_encoder import MergedEncoder, Product
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-13}
 
@@ -172,3 +173,59 @@ def test_bfloat16_keeps_float32_buffers_and_comes_close(problem):
     cosine = F.cosine_similarity(exact.gradient, mixed.gradient, dim=0)
     assert cosine > 0.98
     assert not torch.equal(exact.gradient, mixed.gradient)
+
+
+@pytest.mark.parametrize(("storage", "share"), [("bfloat16", 2**-8), ("int8", 1 / 127)])
+def test_fewer_bits_come_close_and_have_the_gradients_of_what_is_stored(problem, storage, share):
+    exact, rounded = (engine_of(problem, storage=one, dtype=torch.float64) for one in ("float32", storage))
+    assert rounded.task_vectors.values.dtype == getattr(torch, storage)
+    images, coefficients = draws(problem, (4, 3, 8, 8), (3, len(problem.base)))
+    for engine in (exact, rounded):
+        engine.merge(coefficients)
+        engine.backward(loss_of(engine.features(images)))
+    for name, tensor in exact.layout.views(exact.theta).items():
+        largest = max(float((c[name] - problem.base[name]).abs().max()) for c in problem.contributions)
+        difference = (tensor - rounded.layout.views(rounded.theta)[name]).abs().max()
+        assert 0 < float(difference) <= 3 * largest * share
+    shift = torch.zeros_like(coefficients)
+    shift[1, 2] = 1e-5
+    heights = []
+    for sign in (1, -1):
+        rounded.merge(coefficients + sign * shift)
+        heights.append(loss_of(rounded.features(images)).item())
+    rounded.merge(coefficients)
+    assert rounded.coefficient_gradient()[1, 2] == pytest.approx((heights[0] - heights[1]) / 2e-5, rel=1e-4)
+
+
+def test_a_mask_given_by_tensor_is_the_mask(problem):
+    engine = engine_of(problem, dtype=torch.float64)
+    images, coefficients, first, second = draws(
+        problem, (4, 3, 8, 8), (3, len(problem.base)), (engine.layout.size,), (engine.layout.size,)
+    )
+
+    class Given:
+        def __init__(self, values):
+            self.blocks = engine.layout.blocks(values)
+
+        def block(self, tensor):
+            return self.blocks[tensor].clone()
+
+    found = []
+    for mask in (first * second, Product(Given(first), Given(second))):
+        engine.merge(coefficients, mask)
+        engine.backward(loss_of(engine.features(images)))
+        found.append((engine.theta.clone(), engine.coefficient_gradient()))
+    torch.testing.assert_close(*found, **TIGHT)
+
+
+def test_task_vectors_wider_than_a_piece_are_summed_whole(monkeypatch, make_problem):
+    problem = make_problem()
+    coefficients = torch.rand(3, len(problem.base))
+    thetas = []
+    for piece in (7, 1 << 18):
+        monkeypatch.setattr(task_vectors, "PIECE", piece)
+        engine = engine_of(problem, storage="bfloat16")
+        engine.merge(coefficients)
+        engine.backward(loss_of(engine.features(torch.full((2, 3, 8, 8), 0.5))))
+        thetas.append((engine.theta.clone(), engine.coefficient_gradient()))
+    torch.testing.assert_close(*thetas)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 from torch import Tensor
 
 from mergeward import progress
 from mergeward.compute import fixed_threads
-from mergeward.merge.adaptive.objectives import total_entropy
+from mergeward.merge.adaptive.merged_encoder import Blocks
+from mergeward.merge.adaptive.objectives import image_entropy
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.adaptive.session import Session, SessionParameters, finite
+from mergeward.merge.adaptive.ties_vectors import with_ties_vectors
 from mergeward.merge.method import MethodInfo
 
 
@@ -18,10 +22,22 @@ class AdaMergingParameters(SessionParameters):
 
     steps: int = Field(default=500, ge=0, description="Adam steps (AdaMerging: 500)")
     lr: float = Field(default=1e-3, ge=0, description="Adam step size (AdaMerging: 1e-3)")
+    vectors: Literal["plain", "ties"] = Field(
+        default="plain",
+        description="`plain`, or `ties` for AdaMerging++: what is left after TIES has trimmed them and "
+        "elected signs",
+    )
+    density: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="with `ties`, the share of each task vector, largest magnitudes first, that is kept "
+        "(AdaMerging: 0.2)",
+    )
 
 
 def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveResult:
-    """Merge by AdaMerging (arXiv:2310.02575), layer-wise by default.
+    """Merge by AdaMerging or AdaMerging++ (arXiv:2310.02575), layer-wise by default.
 
     theta = theta_0 + sum_t lambda[t, l] tau_t, and lambda minimises the sum over tasks of the mean entropy of
     the predictions for a batch of adapt images. Adam with the defaults of PyTorch; after each step lambda is
@@ -30,7 +46,7 @@ def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveR
 
     Args:
         problem: Base, contributions, and the tasks' unlabelled images and heads.
-        parameters: Steps, step size, batch size, granularity, precision.
+        parameters: Steps, step size, task vectors, batch size, granularity, precision.
 
     Returns:
         Merged weights and a record with `coefficients`, `loss` (one number a step) and `balance` (`start` and
@@ -40,6 +56,8 @@ def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveR
         MergewardError: The loss is no longer finite.
     """
     with fixed_threads():
+        if parameters.vectors == "ties":
+            problem = with_ties_vectors(problem, parameters.density)
         session = Session(problem, parameters, lr=parameters.lr)
         start = session.balance()
         loss = fit_coefficients(session, parameters.steps, label="adamerging")
@@ -47,7 +65,7 @@ def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveR
 
 
 def fit_coefficients(
-    session: Session, steps: int, *, label: str, mask: Tensor | None = None, first_batch: int = 0
+    session: Session, steps: int, *, label: str, mask: Tensor | Blocks | None = None, first_batch: int = 0
 ) -> list[float]:
     """Learn the coefficients under a fixed mask, and leave the session merged with them.
 
@@ -55,7 +73,7 @@ def fit_coefficients(
         session: What to learn on; its coefficients go on from where they are.
         steps: Number of Adam steps.
         label: Name of the work in progress displays and errors.
-        mask: `[P]`, or None for ones.
+        mask: What `Session.merge` takes, or None for ones.
         first_batch: Index of the first batch; the following steps use the following ones.
 
     Returns:
@@ -65,9 +83,9 @@ def fit_coefficients(
     numbers = progress.track(range(steps), label)
     for step in numbers:
         session.merge(mask)
-        loss = total_entropy(session.logits(session.batches[first_batch + step]))
+        loss, _ = session.gradient(session.batches[first_batch + step], image_entropy)
         losses.append(finite(loss, label, step))
-        session.step_coefficients(loss)
+        session.step_along()
         numbers.note = f"loss {losses[-1]:.3f}"
     session.merge(mask)
     return losses

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from mergeward.merge.adaptive.optimizer import Adam
+
 Granularity = Literal["layer", "task"]
 
 
 class Coefficients:
-    """Learnt lambda in [0, 1], one a contribution and tensor, or one a contribution.
+    """Learnt lambda, one a contribution and tensor, or one a contribution.
 
     After each step the values are projected onto [0, 1]. (AdaMerging's code clamps in the forward pass
     instead, where a value that has left the interval gets no gradient and can never come back.)
@@ -23,6 +25,7 @@ class Coefficients:
         granularity: `layer`: one a tensor; `task`: shared by the tensors of a contribution.
         initial: Starting value of all.
         lr: Adam step size.
+        clamp: Whether the values are projected onto [0, 1].
         dtype: Type of the values.
     """
 
@@ -34,12 +37,16 @@ class Coefficients:
         granularity: Granularity,
         initial: float,
         lr: float,
+        clamp: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        self._initial = initial
+        self._clamp = clamp
+        self._carried: Tensor | None = None
         self._shape = (contributions, tensors)
         self._shared = granularity == "task"
         self._values = torch.full((contributions, 1 if self._shared else tensors), initial, dtype=dtype)
-        self._optimizer = torch.optim.Adam([self._values], lr=lr)
+        self._optimizer = Adam(self._values.view(-1), lr=lr)
 
     def by_tensor(self) -> Tensor:
         """Return the present values as `[T, L]`."""
@@ -47,9 +54,30 @@ class Coefficients:
 
     def step(self, gradient: Tensor) -> None:
         """Take one Adam step, then project onto [0, 1]; `gradient` is dL/dlambda `[T, L]`."""
-        self._values.grad = gradient.sum(1, keepdim=True) if self._shared else gradient
-        self._optimizer.step()
-        self._values.clamp_(0, 1)
+        if self._carried is not None:
+            gradient, self._carried = gradient + self._carried, None
+        own = gradient.sum(1) if self._shared else gradient.reshape(-1)
+        self._optimizer.begin()
+        self._optimizer.update((0, len(own)), own)
+        if self._clamp:
+            self._values.clamp_(0, 1)
+
+    def carry(self, gradient: Tensor) -> None:
+        """Have `gradient` `[T, L]` added to that of the next step."""
+        self._carried = gradient
+
+    def put_back(self) -> None:
+        """Set every value to what it was at the start; Adam keeps its moments."""
+        self._values.fill_(self._initial)
+
+    def restart(self) -> None:
+        """Set every value to what it was at the start, and forget Adam's moments."""
+        self.put_back()
+        self._optimizer.restart()
+
+    def set_lr(self, lr: float) -> None:
+        """Go on with another step size."""
+        self._optimizer.lr = lr
 
     def named(self, contributions: Sequence[str], tensors: Sequence[str]) -> dict[str, dict[str, float]]:
         """Return the present values by contribution and tensor."""
@@ -57,3 +85,12 @@ class Coefficients:
             name: dict(zip(tensors, row, strict=True))
             for name, row in zip(contributions, self.by_tensor().tolist(), strict=True)
         }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what it has learnt."""
+        return {"values": self._values, **self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._values.copy_(state["values"])
+        self._optimizer.load_state_dict(state)

@@ -7,14 +7,19 @@ A mask has logits a, and logistic noise makes a draw of it:
 
 (Maddison et al., arXiv:1611.00712; the division by the mean as in Concrete Subspace Learning,
 arXiv:2312.06173, and in DAM's released code.)
+
+Logits, noise and Adam's moments are kept; values and gradients are made tensor by tensor where they are used.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from mergeward.merge.adaptive.layout import Layout
+from mergeward.merge.adaptive.optimizer import Adam
 
 
 class ConcreteMask:
@@ -24,76 +29,103 @@ class ConcreteMask:
         layout: The tensors that the mask covers, `L` of them with `P` weights together.
         temperature: Temperature of the relaxation; lower is closer to 0 and 1.
         lr: Adam step size of the logits. 0 leaves the mask as it starts.
-        dtype: Type of the buffers; float64 serves gradient checks.
+        dtype: Type of the buffers; float64 serves gradient checks. With float32, noise is kept in float16: a
+            draw rounded to 11 bits is a draw as good.
+        device: Where the buffers are.
 
     Attributes:
         logits: `[P]`, 0 at the start (each weight is kept with probability one half).
-        value: `[P]`, the mask of the last `draw`, `redraw` or `expect`; its mean over each tensor is 1.
     """
 
     def __init__(
-        self, layout: Layout, *, temperature: float, lr: float, dtype: torch.dtype = torch.float32
+        self,
+        layout: Layout,
+        *,
+        temperature: float,
+        lr: float,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
     ) -> None:
         self._layout = layout
         self._temperature = temperature
-        self.logits = torch.zeros(layout.size, dtype=dtype)
-        self.value = torch.ones_like(self.logits)
-        self._noise = torch.zeros_like(self.logits)
-        self._means = torch.ones(len(layout.names), dtype=dtype)
-        self._optimizer = torch.optim.Adam([self.logits], lr=lr, fused=True)
+        self.logits = torch.zeros(layout.size, dtype=dtype, device=device)
+        noise = torch.float16 if dtype == torch.float32 else dtype
+        self._noise = torch.zeros(layout.size, dtype=noise, device=device)
+        self._drawn = True
+        self._optimizer = Adam(self.logits, lr=lr)
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> None:
-        """Set `value` to a new random draw."""
-        self._noise.uniform_(generator=generator).logit_(eps=torch.finfo(self._noise.dtype).eps)
+        """Make a new random draw of the mask; the generator is on the processor."""
+        for noise in self._layout.blocks(self._noise):
+            uniform = torch.empty(len(noise), dtype=self.logits.dtype).uniform_(generator=generator)
+            noise.copy_(uniform.logit_(eps=torch.finfo(uniform.dtype).eps))
         self.redraw()
 
-    @torch.no_grad()
     def redraw(self) -> None:
-        """Set `value` to what the last draw's noise gives at the present logits."""
-        torch.add(self.logits, self._noise, out=self.value)
-        self._squash(1 / self._temperature)
+        """Let the mask be what the last draw's noise gives at the present logits."""
+        self._drawn = True
+
+    def expect(self) -> None:
+        """Let the mask be the keep probabilities sigmoid(a), divided by their mean like a draw."""
+        self._drawn = False
+
+    @property
+    def value(self) -> Tensor:
+        """The mask `[P]` at the present logits, as a new buffer; its mean over each tensor is 1."""
+        return torch.cat([self.block(tensor) for tensor in range(len(self._layout.names))])
 
     @torch.no_grad()
-    def expect(self) -> None:
-        """Set `value` to the keep probabilities sigmoid(a), divided by their mean like a draw."""
-        self.value.copy_(self.logits)
-        self._squash(1.0)
+    def block(self, tensor: int) -> Tensor:
+        """Return what `value` is in one tensor, as a new `[n]`."""
+        kept = self._relaxed(tensor)
+        return kept.div_(kept.mean())
 
-    def _squash(self, scale: float) -> None:
-        for index, block in enumerate(self._layout.blocks(self.value)):
-            block.mul_(scale).sigmoid_()
-            self._means[index] = block.mean()
-            block.div_(self._means[index])
+    def _relaxed(self, tensor: int) -> Tensor:
+        start, end = self._layout.spans[tensor]
+        logits = self.logits[start:end]
+        if not self._drawn:
+            return logits.sigmoid()
+        return torch.add(logits, self._noise[start:end]).mul_(1 / self._temperature).sigmoid_()
 
     @torch.no_grad()
     def logits_gradient(self, gradient: Tensor) -> Tensor:
-        """Turn dL/dvalue into dL/dlogits at the last draw, in place.
+        """Turn dL/dvalue `[P]` into dL/dlogits at the last draw; see `step`."""
+        blocks = enumerate(self._layout.blocks(gradient))
+        return torch.cat([self._logits_gradient(tensor, block) for tensor, block in blocks])
+
+    def _logits_gradient(self, tensor: int, gradient: Tensor) -> Tensor:
+        """Turn dL/dvalue into dL/dlogits at the last draw, in one tensor.
 
         With v = m / mean(m) and dm/da = m (1 - m) / temperature,
         dL/da = (g - mean(g v)) v (1 - m) / temperature, means within each tensor.
+        """
+        kept = self._relaxed(tensor)
+        value = kept / kept.mean()
+        centred = gradient - torch.dot(gradient, value) / len(value)
+        return centred.mul_(value).mul_(kept.neg_().add_(1)).mul_(1 / self._temperature)
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor | Callable[[int], Tensor]) -> None:
+        """Let the logits take one Adam step.
 
         Args:
-            gradient: `[P]`, dL/dvalue; overwritten.
-
-        Returns:
-            The same buffer, holding dL/dlogits.
+            gradient: dL/dvalue at the last draw: `[P]`, or what gives it `[n]` tensor by tensor.
         """
-        pairs = zip(self._layout.blocks(gradient), self._layout.blocks(self.value), strict=True)
-        for mean, (block, value) in zip(self._means, pairs, strict=True):
-            kept = value * mean
-            block.sub_(torch.dot(block, value) / len(value))
-            block.mul_(value).mul_(kept.neg_().add_(1)).mul_(1 / self._temperature)
-        return gradient
+        blocks = self._layout.blocks(gradient) if isinstance(gradient, Tensor) else None
+        self._optimizer.begin()
+        for tensor, span in enumerate(self._layout.spans):
+            given = gradient(tensor) if blocks is None else blocks[tensor]  # type: ignore[operator]
+            self._optimizer.update(span, self._logits_gradient(tensor, given))
 
-    def step(self, gradient: Tensor) -> None:
-        """Let the logits take one Adam step; `gradient` is dL/dvalue `[P]` and is overwritten.
+    def tensors(self) -> dict[str, Tensor]:
+        """Return a float32 copy of the logits by tensor, each in the tensor's shape."""
+        return {name: view.float().clone() for name, view in self._layout.views(self.logits).items()}
 
-        `value` stays that of the old logits until the next `draw`, `redraw` or `expect`.
-        """
-        self.logits.grad = self.logits_gradient(gradient)
-        self._optimizer.step()
-        self.logits.grad = None
+    @torch.no_grad()
+    def set_tensors(self, logits: Mapping[str, Tensor]) -> None:
+        """Set the logits from tensors, looked up by name."""
+        self.logits.copy_(self._layout.flatten(logits, self.logits.dtype))
 
     @torch.no_grad()
     def kept_shares(self) -> dict[str, float]:
@@ -101,3 +133,12 @@ class ConcreteMask:
         blocks = self._layout.blocks(self.logits)
         means = torch.stack([block.sigmoid().mean() for block in blocks])
         return dict(zip(self._layout.names, means.tolist(), strict=True))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what it has learnt; the noise of the last draw is none of it."""
+        return {"logits": self.logits, **self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.logits.copy_(state["logits"])
+        self._optimizer.load_state_dict(state)

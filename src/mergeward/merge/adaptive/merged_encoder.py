@@ -9,8 +9,9 @@ closed form:
     dL/dlambda[t, l] = <g, mask * tau_t> over tensor l
     dL/dmask         = g * sum_t lambda[t, l] * tau_t
 
-No autograd graph passes through the merge, so the memory it needs is that of its buffers: `(T + 5) P`
-numbers for `T` contributions of `P` weights, beside the activations of one forward pass.
+No autograd graph passes through the merge. What follows from the buffers is computed tensor by tensor, while
+a tensor is in the processor's cache, and kept nowhere: the memory is that of the task vectors and three
+buffers of `P` weights, beside the activations of one forward pass.
 """
 
 from __future__ import annotations
@@ -18,14 +19,36 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mergeward.merge.adaptive.layout import Layout
+from mergeward.merge.adaptive.task_vectors import Storage, TaskVectors
 
 Precision = Literal["float32", "bfloat16"]
+
+
+class Blocks(Protocol):
+    """A mask that is known tensor by tensor."""
+
+    def block(self, tensor: int) -> Tensor:
+        """Return its values `[n]` in one tensor, by the tensor's place in the layout."""
+
+
+class Product:
+    """The product of several masks, made tensor by tensor."""
+
+    def __init__(self, *masks: Blocks) -> None:
+        self._first, *self._others = masks
+
+    def block(self, tensor: int) -> Tensor:
+        """Return a new `[n]`."""
+        product = self._first.block(tensor)
+        for mask in self._others:
+            product = product * mask.block(tensor)
+        return product
 
 
 class MergedEncoder:
@@ -37,13 +60,15 @@ class MergedEncoder:
     Args:
         encoder: Maps images `[B, 3, S, S]` to features `[B, D]`; its parameters are the tensors of `base`.
         base: The base's tensors by name; their order becomes the layout's.
-        contributions: The same tensors in each of `T` contributions.
+        contributions: The same tensors in each of `T` contributions. They are read once, and not kept.
         precision: `bfloat16` runs the encoder under autocast; buffers and gradients keep `dtype`.
+        storage: How the task vectors are kept.
         dtype: Type of buffers and weights; float64 serves gradient checks.
+        device: Where everything is kept and computed.
 
     Attributes:
         layout: Names, shapes and places of the tensors, `L` tensors of `P` elements together.
-        task_vectors: `[T, P]`.
+        task_vectors: The task vectors.
         theta: `[P]`, the merged weights.
         gradient: `[P]`, dL/dtheta after `backward`.
     """
@@ -55,51 +80,53 @@ class MergedEncoder:
         contributions: Sequence[Mapping[str, Tensor]],
         *,
         precision: Precision = "float32",
+        storage: Storage = "float32",
         dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
     ) -> None:
         self.layout = Layout.of(base)
-        self.task_vectors = torch.empty(len(contributions), self.layout.size, dtype=dtype)
-        self._theta_0 = self.layout.flatten(base, dtype)
-        for task_vector, contribution in zip(self.task_vectors, contributions, strict=True):
-            torch.sub(self.layout.flatten(contribution, dtype), self._theta_0, out=task_vector)
+        self.task_vectors = TaskVectors(
+            self.layout, base, contributions, storage=storage, dtype=dtype, device=device
+        )
+        self._theta_0 = self.layout.flatten(base, dtype).to(device)
         self.theta = self._theta_0.clone()
         self.gradient = torch.zeros_like(self.theta)
-        self._direction = torch.zeros_like(self.theta)
-        self._scratch = torch.empty_like(self.theta)
-        self._mask: Tensor | None = None
+        self._coefficients = self.theta.new_zeros(len(contributions), len(self.layout.names))
+        self._mask: Tensor | Blocks | None = None
         self._precision = precision
         self._module = self._bind(encoder)
 
     def _bind(self, encoder: nn.Module) -> nn.Module:
-        module = copy.deepcopy(encoder).to(self.theta.dtype).eval()
         weights, gradients = self.layout.views(self.theta), self.layout.views(self.gradient)
+        # The copy's parameters are the views from the start: the encoder's own are not copied first.
+        views = {id(parameter): nn.Parameter(weights[name]) for name, parameter in encoder.named_parameters()}
+        module = copy.deepcopy(encoder, views).to(self.theta.device, self.theta.dtype).eval()
         for name, parameter in module.named_parameters():
-            parameter.data = weights[name]
-            parameter.requires_grad_(True)
             parameter.grad = gradients[name]
         return module
 
     @torch.no_grad()
-    def merge(self, coefficients: Tensor, mask: Tensor | None = None) -> None:
+    def merge(self, coefficients: Tensor, mask: Tensor | Blocks | None = None) -> None:
         """Write theta for new coefficients.
 
         Args:
             coefficients: `[T, L]`, one a contribution and tensor.
-            mask: `[P]`, or None for ones. Kept by reference until the next merge.
+            mask: `[P]`, or what gives it tensor by tensor, or None for ones. Kept by reference until the next
+                merge.
         """
-        blocks = zip(self.layout.blocks(self.task_vectors), self.layout.blocks(self._direction), strict=True)
-        for tensor, (task_vectors, direction) in enumerate(blocks):
-            torch.mm(coefficients[:, tensor].unsqueeze(0), task_vectors, out=direction.unsqueeze(0))
+        self._coefficients = coefficients.detach().clone()
         self.remask(mask)
 
     @torch.no_grad()
-    def remask(self, mask: Tensor | None) -> None:
+    def remask(self, mask: Tensor | Blocks | None) -> None:
         """Write theta for a new mask and the coefficients of the last `merge`."""
         self._mask = mask
-        if mask is None:
-            torch.add(self._theta_0, self._direction, out=self.theta)
-        else:
-            torch.addcmul(self._theta_0, self._direction, mask, out=self.theta)
+        origins, targets = self.layout.blocks(self._theta_0), self.layout.blocks(self.theta)
+        for tensor, (origin, target) in enumerate(zip(origins, targets, strict=True)):
+            direction = self._direction(tensor)
+            if mask is not None:
+                direction.mul_(self._mask_block(mask, tensor))
+            torch.add(origin, direction, out=target)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the features `[B, D]` of images `[B, 3, S, S]` in [0, 1], in the buffers' type."""
@@ -119,26 +146,45 @@ class MergedEncoder:
 
     def backward(self, loss: Tensor) -> None:
         """Fill `gradient` with the loss's gradient, in place of the last one."""
-        self.gradient.zero_()
+        self.clear()
         loss.backward()
+
+    def clear(self) -> None:
+        """Set `gradient` to zero, for backward passes of several losses to add up in it."""
+        self.gradient.zero_()
 
     @torch.no_grad()
     def coefficient_gradient(self) -> Tensor:
         """Return dL/dlambda `[T, L]` at the last merge, from the last `backward`."""
-        gradient = self.gradient
-        if self._mask is not None:
-            gradient = torch.mul(self.gradient, self._mask, out=self._scratch)
-        blocks = zip(self.layout.blocks(self.task_vectors), self.layout.blocks(gradient), strict=True)
-        return torch.stack([task_vectors @ block for task_vectors, block in blocks], dim=1)
+        columns = []
+        for tensor, gradient in enumerate(self.layout.blocks(self.gradient)):
+            masked = gradient if self._mask is None else gradient * self._mask_block(self._mask, tensor)
+            columns.append(self.task_vectors.projections(tensor, masked))
+        return torch.stack(columns, dim=1)
 
     @torch.no_grad()
     def mask_gradient(self) -> Tensor:
-        """Return dL/dmask `[P]` at the last merge, from the last `backward`.
+        """Return dL/dmask `[P]` at the last merge, from the last `backward`, as a new buffer."""
+        return torch.cat([self.mask_gradient_block(tensor) for tensor in range(len(self.layout.names))])
 
-        The buffer is the engine's and is written again by the next gradient; callers may overwrite it.
-        """
-        return torch.mul(self.gradient, self._direction, out=self._scratch)
+    @torch.no_grad()
+    def mask_gradient_block(self, tensor: int) -> Tensor:
+        """Return what `mask_gradient` is in one tensor, as a new `[n]`."""
+        start, end = self.layout.spans[tensor]
+        return self._direction(tensor).mul_(self.gradient[start:end])
 
     def weights(self) -> dict[str, Tensor]:
-        """Return a float32 copy of the merged tensors by name."""
-        return {name: view.float().clone() for name, view in self.layout.views(self.theta).items()}
+        """Return a float32 copy of the merged tensors by name, on the processor."""
+        return {
+            name: view.to("cpu", torch.float32, copy=True)
+            for name, view in self.layout.views(self.theta).items()
+        }
+
+    def _direction(self, tensor: int) -> Tensor:
+        return self.task_vectors.weighted_sum(tensor, self._coefficients[:, tensor])
+
+    def _mask_block(self, mask: Tensor | Blocks, tensor: int) -> Tensor:
+        if isinstance(mask, Tensor):
+            start, end = self.layout.spans[tensor]
+            return mask[start:end]
+        return mask.block(tensor)

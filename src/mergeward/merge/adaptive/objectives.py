@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from mergeward.merge.adaptive.passes import Part
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -16,6 +18,24 @@ def entropy(logits: Tensor) -> Tensor:
     """
     log_probabilities = F.log_softmax(logits, dim=-1)
     return -(log_probabilities.exp() * log_probabilities).sum(-1)
+
+
+def image_entropy(logits: Tensor, part: Part) -> Tensor:
+    """Return the entropy of each image's prediction, as the loss of a pass: `[b, C]` -> `[b]`."""
+    return entropy(logits)
+
+
+def image_cross_entropy(labels: Sequence[Tensor]) -> Callable[[Tensor, Part], Tensor]:
+    """Return the cross-entropy of each image against a class, as the loss of a pass.
+
+    Args:
+        labels: int64 `[B_t]` for each task.
+    """
+
+    def loss(logits: Tensor, part: Part) -> Tensor:
+        return F.cross_entropy(logits, labels[part.task][part.rows], reduction="none")
+
+    return loss
 
 
 def total_entropy(logits: Sequence[Tensor]) -> Tensor:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergeward.errors import DataError, MergewardError
-from mergeward.merge.adaptive.balance import balances
-from mergeward.merge.adaptive.batches import Batches, shuffled, to_unit
+from mergeward.errors import MergewardError
+from mergeward.merge.adaptive.balance import Balance, balance_of, collapses
+from mergeward.merge.adaptive.batches import Batches
 from mergeward.merge.adaptive.coefficients import Coefficients
-from mergeward.merge.adaptive.merged_encoder import MergedEncoder
+from mergeward.merge.adaptive.heads import apply_head, apply_heads
+from mergeward.merge.adaptive.merged_encoder import Blocks, MergedEncoder
+from mergeward.merge.adaptive.passes import Part, automatic_size, passes
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.method import Parameters
-
-BALANCE_IMAGES = 256
-"""At most so many adapt images a task are looked at when the balance of predicted classes is recorded."""
-
-_CHUNK = 128
 
 
 class SessionParameters(Parameters):
@@ -41,6 +38,37 @@ class SessionParameters(Parameters):
         default="float32",
         description="arithmetic of the encoder while learning; `bfloat16` runs it under autocast",
     )
+    on_collapse: Literal["warn", "refuse"] = Field(
+        default="warn",
+        description="when the predictions for a task collapse onto few classes, which entropy rewards: "
+        "`warn`, or `refuse` to merge",
+    )
+    task_vectors: Literal["float32", "bfloat16", "int8"] = Field(
+        default="float32",
+        description="how task vectors are kept while learning: whole, or rounded to take less memory",
+    )
+    micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="images in one pass of the encoder; fewer take less memory and change results by "
+        "rounding alone (by default as many as have 1.6 million pixels: 32 of 224 x 224)",
+    )
+
+
+ImageLoss = Callable[[Tensor, Part], Tensor]
+"""The loss of single images `[b]` from logits `[b, C]` of the images of one task in one pass."""
+
+
+class Learnt(NamedTuple):
+    """What passes over a batch gave beside gradients.
+
+    Attributes:
+        loss: The sum over tasks of a task's mean loss.
+        classes: The predicted class of every image: int64 `[B_t]` for each task.
+    """
+
+    loss: Tensor
+    classes: list[Tensor]
 
 
 class Session:
@@ -50,6 +78,7 @@ class Session:
         problem: What is merged, and for which tasks.
         parameters: Granularity, starting coefficients, batch size and precision.
         lr: Adam step size of the coefficients.
+        clamp: Whether the coefficients stay in [0, 1].
         dtype: Type of the arithmetic outside autocast; float64 serves gradient checks.
 
     Attributes:
@@ -64,13 +93,20 @@ class Session:
         parameters: SessionParameters,
         *,
         lr: float,
+        clamp: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._problem = problem
+        self._on_collapse = parameters.on_collapse
         self._dtype = dtype
         self._heads = [task.head.to(dtype) for task in problem.tasks]
         self.engine = MergedEncoder(
-            problem.encoder, problem.base, problem.contributions, precision=parameters.precision, dtype=dtype
+            problem.encoder,
+            problem.base,
+            problem.contributions,
+            precision=parameters.precision,
+            storage=parameters.task_vectors,
+            dtype=dtype,
         )
         self.coefficients = Coefficients(
             len(problem.contributions),
@@ -78,51 +114,99 @@ class Session:
             granularity=parameters.granularity,
             initial=parameters.initial_coefficient,
             lr=lr,
+            clamp=clamp,
             dtype=dtype,
         )
         self.batches = Batches(problem.tasks, parameters.batch_size, problem.seed, dtype)
+        size = parameters.micro_batch or automatic_size(problem.tasks[0].images.shape[-1])
+        self._passes = passes(self.batches.sizes, size)
         self.engine.merge(self.coefficients.by_tensor())
 
-    def merge(self, mask: Tensor | None = None) -> None:
-        """Merge with the present coefficients and a mask `[P]`, or none."""
+    def merge(self, mask: Tensor | Blocks | None = None) -> None:
+        """Merge with the present coefficients and a mask, or none."""
         self.engine.merge(self.coefficients.by_tensor(), mask)
 
     def logits(self, images: Tensor) -> list[Tensor]:
         """Return the logits `[B_t, C_t]` of each task for one batch, by one pass of the encoder."""
-        return self._apply_heads(self.engine.features(images), self.batches.sizes)
+        return apply_heads(self.engine.features(images), self._heads, self.batches.sizes)
 
     def step_coefficients(self, loss: Tensor) -> None:
         """Let the coefficients take one step down a loss; theta stays until the next merge."""
         self.engine.backward(loss)
+        self.step_along()
+
+    def gradient(self, images: Tensor, loss: ImageLoss) -> Learnt:
+        """Fill the engine's gradient with that of a loss over a batch, in place of the last one.
+
+        Args:
+            images: `[sum of sizes, 3, S, S]`, task after task.
+            loss: What is summed over tasks, as the mean over a task's images.
+        """
+        self.engine.clear()
+        return self.add_gradient(images, loss)
+
+    def add_gradient(self, images: Tensor, loss: ImageLoss, *, scale: float = 1.0) -> Learnt:
+        """Add `scale` times the gradient of a loss over a batch to the engine's gradient; see `gradient`."""
+
+        def descend(total: Tensor, _: Tensor) -> None:
+            (scale * total).backward()
+
+        return self._over(images, loss, descend)
+
+    def image_gradient(self, images: Tensor, loss: ImageLoss) -> tuple[Tensor, Learnt]:
+        """Return the gradient of a loss over a batch with respect to its images, in their shape."""
+        gradients: list[Tensor] = []
+
+        def collect(total: Tensor, pixels: Tensor) -> None:
+            gradients.extend(torch.autograd.grad(total, [pixels]))
+
+        with self.engine.frozen():
+            learnt = self._over(images.detach().requires_grad_(), loss, collect)
+        return torch.cat(gradients), learnt
+
+    def _over(self, images: Tensor, loss: ImageLoss, use: Callable[[Tensor, Tensor], None]) -> Learnt:
+        """Hand the loss of each pass to `use`, with the images of the pass, and gather the rest."""
+        total = images.new_zeros(())
+        classes: list[list[Tensor]] = [[] for _ in self.batches.sizes]
+        for one in self._passes:
+            pixels = images[one.rows]
+            features = self.engine.features(pixels).split([part.count for part in one.parts])
+            share = total.new_zeros(())
+            for part, own in zip(one.parts, features, strict=True):
+                logits = apply_head(own, self._heads[part.task])
+                share = share + loss(logits, part).sum() / self.batches.sizes[part.task]
+                classes[part.task].append(logits.detach().argmax(-1))
+            use(share, pixels)
+            total += share.detach()
+        return Learnt(total, [torch.cat(found) for found in classes])
+
+    def step_along(self) -> None:
+        """Let the coefficients take one step down the engine's gradient; theta stays until the next merge."""
         self.coefficients.step(self.engine.coefficient_gradient())
 
-    def balance(self) -> dict[str, dict[str, float | int]]:
+    def balance(self) -> dict[str, Balance]:
         """Return how the present model's predictions spread over the classes of each task."""
-        seed = self._problem.seed
-        chosen = [
-            task.images[shuffled(task, seed, 0)[:BALANCE_IMAGES].sort().values]
-            for task in self._problem.tasks
-        ]
-        with torch.no_grad():
-            chunks = torch.split(torch.cat(chosen), _CHUNK)
-            features = torch.cat([self.engine.features(to_unit(chunk, self._dtype)) for chunk in chunks])
-            logits = self._apply_heads(features, [len(images) for images in chosen])
-        return balances([task.name for task in self._problem.tasks], logits)
+        return balance_of(self.engine.features, self._problem.tasks, self._problem.seed, self._dtype)
 
-    def result(self, record: Mapping[str, Any]) -> AdaptiveResult:
-        """Return the present weights, and the record with the present coefficients added."""
+    def result(
+        self, record: Mapping[str, Any], masks: Mapping[str, Mapping[str, Tensor]] | None = None
+    ) -> AdaptiveResult:
+        """Return the present weights, and the record with the present coefficients and collapses added.
+
+        Args:
+            record: What was learnt; its `balance` has `start` and `end`.
+            masks: Learnt masks, if any.
+
+        Raises:
+            MergewardError: The predictions for a task collapsed, and that is to be refused.
+        """
+        found = collapses(record["balance"]["start"], record["balance"]["end"])
+        if found and self._on_collapse == "refuse":
+            raise MergewardError("; ".join(found.values()) + "; nothing was merged (on_collapse: refuse)")
         names = self.engine.layout.names
         coefficients = self.coefficients.named(self._problem.names, names)
-        return AdaptiveResult(self.engine.weights(), {**record, "coefficients": coefficients})
-
-    def _apply_heads(self, features: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        width = self._heads[0].shape[1]
-        if features.ndim != 2 or features.shape[1] != width:
-            raise DataError(
-                f"the heads take features of width {width}, the encoder gives {list(features.shape)}"
-            )
-        parts = zip(torch.split(features, list(sizes)), self._heads, strict=True)
-        return [part @ head.T for part, head in parts]
+        whole = {**record, "collapsed": found, "coefficients": coefficients}
+        return AdaptiveResult(self.engine.weights(), whole, masks or {})
 
 
 def finite(loss: Tensor, method: str, step: int) -> float:
