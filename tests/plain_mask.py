@@ -17,7 +17,9 @@ from mergeward.seeding import torch_generator
 class PlainMask:
     """theta_0 + v * (theta_m - theta_0), v a relaxed Bernoulli draw over its mean, and one delta a task."""
 
-    def __init__(self, problem: HardenProblem, *, batch_size: int, mask_lr: float, adv_lr: float) -> None:
+    def __init__(
+        self, problem: HardenProblem, name: str, *, batch_size: int, mask_lr: float, adv_lr: float
+    ) -> None:
         self.problem = problem
         self.merged = problem.merged()
         self.batches = Batches(problem.tasks, batch_size, problem.seed, torch.float64)
@@ -28,19 +30,14 @@ class PlainMask:
         self.deltas = torch.zeros(len(problem.tasks), 3, side, side, dtype=torch.float64, requires_grad=True)
         self.mask_optimizer = torch.optim.Adam(self.logits_of.values(), lr=mask_lr)
         self.delta_optimizer = torch.optim.Adam([self.deltas], lr=adv_lr)
-        self.noise = torch_generator(problem.seed, "hardening mask")
+        self.noise = torch_generator(problem.seed, f"{name} masks")
 
     def draw(self) -> None:
-        """Draw the noise in the order of the weights, as one flat buffer is filled."""
-        size = sum(value.numel() for value in self.merged.values())
-        uniform = torch.zeros(size, dtype=torch.float64).uniform_(generator=self.noise)
-        flat = uniform.log() - (1 - uniform).log()
-        self.drawn = {
-            name: part.view_as(self.merged[name])
-            for name, part in zip(
-                self.merged, flat.split([value.numel() for value in self.merged.values()]), strict=True
-            )
-        }
+        """Draw the noise, tensor by tensor."""
+        self.drawn = {}
+        for name, value in self.merged.items():
+            uniform = torch.zeros(value.numel(), dtype=torch.float64).uniform_(generator=self.noise)
+            self.drawn[name] = (uniform.log() - (1 - uniform).log()).view_as(value)
 
     def logits(self, images: Tensor) -> list[Tensor]:
         """Return each task's logits of the masked model."""
@@ -57,10 +54,14 @@ class PlainMask:
 
     def perturbed(self, images: Tensor) -> Tensor:
         """Return the images with the deltas."""
-        parts = images.split(list(self.batches.sizes))
-        return torch.cat([part + delta for part, delta in zip(parts, self.deltas, strict=True)]).clamp(0, 1)
+        return self.moved(images).clamp(0, 1)
 
-    def climb(self, loss: Tensor, bound: float) -> None:
+    def moved(self, images: Tensor) -> Tensor:
+        """Return the images with the deltas, unclamped."""
+        parts = images.split(list(self.batches.sizes))
+        return torch.cat([part + delta for part, delta in zip(parts, self.deltas, strict=True)])
+
+    def climb(self, loss: Tensor, bound: float = torch.inf) -> None:
         """Take one step up a loss with the deltas."""
         (gradient,) = torch.autograd.grad(loss, [self.deltas])
         self.deltas.grad = -gradient

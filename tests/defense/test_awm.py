@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from mergeward.defense import HardenProblem
-from mergeward.defense.awm import AwmParameters, objective, run
-from mergeward.defense.masked import MaskedModel
-from mergeward.errors import MergewardError
+from mergeward.defense.awm import AwmParameters, run
+from mergeward.defense.session import as_merge
+from mergeward.errors import MergewardError, UnsupportedError
+from mergeward.merge.adaptive.mask_learning import MaskLearner
 from plain_mask import PlainMask, cross_entropy, entropy
 
 RATES = {"batch_size": 4, "mask_lr": 0.05, "adv_lr": 2e-3}
@@ -24,10 +25,10 @@ def parameters(**changes: object) -> AwmParameters:
 @pytest.mark.parametrize("safe_loss", ["entropy", "consistency"])
 def test_three_steps_agree_with_autograd(double: HardenProblem, safe_loss: str) -> None:
     asked = parameters(safe_loss=safe_loss, adv_weight=0.7, adv_bound=0.003)
-    model = MaskedModel.of(double, asked, torch.float64)
-    plain = PlainMask(double, **RATES)
+    model = MaskLearner(as_merge(double), asked.plan("awm"), torch.float64)
+    plain = PlainMask(double, "awm", **RATES)
     for step in range(3):
-        found = model.step(step, objective(asked))
+        found = model.alternate(step)
 
         plain.draw()
         images = plain.batches[step]
@@ -42,8 +43,42 @@ def test_three_steps_agree_with_autograd(double: HardenProblem, safe_loss: str) 
         expected = {"performance": entropy(clean), "safety": safety, "perturbation": attack}
         for name, value in expected.items():
             torch.testing.assert_close(found[name].detach(), value.detach())
-    torch.testing.assert_close(model.perturbations.values.detach(), plain.deltas.detach())
-    torch.testing.assert_close(model.mask.logits, plain.flat(), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(model.adversary.perturbations.values.detach(), plain.deltas.detach())
+    torch.testing.assert_close(model.masks["change"].logits, plain.flat(), rtol=1e-5, atol=1e-7)
+
+
+def test_three_released_steps_agree_with_autograd(double: HardenProblem) -> None:
+    """As in the released code: normalised pixels, no bound, a clamp in the second half, a batch each."""
+    asked = parameters(variant="released", adv_weight=0.7)
+    model = MaskLearner(as_merge(double), asked.plan("awm"), torch.float64)
+    plain = PlainMask(double, "awm", **RATES)
+    mean, std = double.encoder.mean, double.encoder.std
+    for step in range(3):
+        found = model.alternate(step)
+
+        plain.draw()
+        normalised = (plain.batches[2 * step] - mean) / std
+        classes = [task.argmax(-1) for task in plain.logits(plain.batches[2 * step])]
+        attack = cross_entropy(plain.logits(plain.moved(normalised) * std + mean), classes)
+        plain.climb(attack)
+        images = plain.batches[2 * step + 1]
+        clipped = plain.moved((images - mean) / std).detach().clamp(0, 1)
+        safety = entropy(plain.logits(clipped * std + mean))
+        performance = entropy(plain.logits(images))
+        plain.descend(performance + 0.7 * safety)
+
+        expected = {"performance": performance, "safety": safety, "perturbation": attack}
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name].detach(), value.detach())
+    torch.testing.assert_close(model.adversary.perturbations.values.detach(), plain.deltas.detach())
+    torch.testing.assert_close(model.masks["change"].logits, plain.flat(), rtol=1e-5, atol=1e-7)
+
+
+def test_the_released_variant_brings_its_numbers_along() -> None:
+    released = AwmParameters(variant="released")
+    assert (released.adv_lr, released.adv_bound, released.final_mask) == (1e-4, None, "sample")
+    assert AwmParameters(variant="released", adv_lr=0.5).adv_lr == 0.5
+    assert (AwmParameters().adv_bound, AwmParameters().final_mask) == (8 / 255, "expectation")
 
 
 def test_the_mask_at_its_start_leaves_the_merged_model(problem: HardenProblem) -> None:
@@ -80,8 +115,8 @@ def test_the_record_follows_every_part(problem: HardenProblem) -> None:
         "performance": 3, "safety": 3, "perturbation": 3,
     }  # fmt: skip
     assert record["perturbation"] == pytest.approx({"one": 0.003, "two": 0.003})
-    assert list(record["masks"]) == list(problem.merged())
-    assert all(0 < share < 1 for share in record["masks"].values())
+    assert list(record["masks"]["change"]) == list(problem.merged())
+    assert all(0 < share < 1 for share in record["masks"]["change"].values())
 
 
 def test_a_loss_that_is_not_finite_is_an_error(problem: HardenProblem) -> None:
@@ -102,5 +137,7 @@ def test_running_statistics_are_refused_before_any_work(problem: HardenProblem) 
 
     encoder = Counted()
     base = {name: value.detach() for name, value in encoder.named_parameters()}
-    with pytest.raises(Exception, match=r"awm: Counted has running statistics \('norm.running_mean'\)"):
+    with pytest.raises(
+        UnsupportedError, match=r"awm: Counted has running statistics \('norm.running_mean'\)"
+    ):
         run(dataclasses.replace(problem, encoder=encoder, base=base), parameters())

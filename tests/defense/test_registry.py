@@ -96,6 +96,7 @@ def test_the_result_has_the_encoders_tensors_in_float32(info: DefenseInfo, pose:
 def test_the_record_has_the_balance_of_both_models(info: DefenseInfo, pose: Pose) -> None:
     problem, parameters = pose(info)
     hardened = run_defense(info, problem, parameters)
+    assert hardened.record["collapsed"].keys() <= {task.name for task in problem.tasks}
     for moment, weights in (("start", problem.merged()), ("end", hardened.state)):
         for task in problem.tasks:
             with torch.no_grad():

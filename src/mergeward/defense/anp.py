@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from mergeward import progress
 from mergeward.compute import fixed_threads
 from mergeward.defense.problem import DefenseInfo, Hardened, HardenProblem
-from mergeward.defense.session import LearningParameters, open_session
+from mergeward.defense.session import LearningParameters, as_merge, open_session
 from mergeward.errors import UnsupportedError
 from mergeward.merge.adaptive.layout import Layout
-from mergeward.merge.adaptive.objectives import predictions, total_cross_entropy
+from mergeward.merge.adaptive.objectives import image_cross_entropy, predictions
 from mergeward.merge.adaptive.session import Session, finite
 from mergeward.seeding import torch_generator
 
@@ -106,7 +106,7 @@ class PruningState:
         """Set everything to its start: all masks 1."""
         # Over a base of zeros the engine's mask multiplies the weights themselves.
         zeros = {name: torch.zeros_like(value) for name, value in problem.merged().items()}
-        session = open_session(problem, parameters, base=zeros, dtype=dtype)
+        session = open_session(as_merge(problem, base=zeros), parameters, dtype)
         neurons = Neurons.of(problem.encoder, session.engine.layout)
         masks = torch.ones(len(neurons.gains), dtype=dtype)
         optimizer = torch.optim.SGD([masks], lr=parameters.lr, momentum=parameters.momentum)
@@ -168,10 +168,9 @@ class PruningState:
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return the loss with factors `[N]` on gains and biases, and its gradient in them."""
         self._write(gains, biases)
-        loss = total_cross_entropy(self.session.logits(images), classes)
-        self.session.engine.backward(loss)
+        loss, _ = self.session.gradient(images, image_cross_entropy(classes))
         gradient = self.session.engine.mask_gradient()
-        return loss.detach(), (gradient[self.neurons.gains], gradient[self.neurons.biases])
+        return loss, (gradient[self.neurons.gains], gradient[self.neurons.biases])
 
     def _write(self, gains: Tensor, biases: Tensor) -> None:
         self.factors[self.neurons.gains] = gains

@@ -4,17 +4,17 @@ Chai and Chen (2022) mask the weights of a network, by an L1 penalty towards few
 labelled images and on images with an adversarial perturbation both stay low. The adaptation masks what the
 merge changed and not the weights, has no penalty, and puts entropy in the place of cross-entropy, since there
 are no labels. It is the step of DAM's Backdoor-Detection mask, taken after the merge instead of during it.
-`masked` says where the code here differs from the released one.
+`masked` has the variants.
 """
 
 from __future__ import annotations
 
-from mergeward.defense.masked import MakeObjective, MaskParameters, Objective, learn
+from mergeward.defense.masked import MaskedParameters, learn
 from mergeward.defense.problem import DefenseInfo, Hardened, HardenProblem
 from mergeward.defense.session import refuse_running_state
 
 
-class AwmParameters(MaskParameters):
+class AwmParameters(MaskedParameters):
     """Parameters of AWM."""
 
 
@@ -26,23 +26,18 @@ def run(problem: HardenProblem, parameters: AwmParameters) -> Hardened:
 
     Args:
         problem: The merged encoder, the base, and unlabelled images.
-        parameters: See `AwmParameters`.
+        parameters: See `MaskedParameters`.
 
     Returns:
-        The hardened weights and the record of `masked.learn`; the parts of the loss are `performance`,
-        `safety` and `perturbation`.
+        The hardened weights and the record of `masked.learn`.
 
     Raises:
-        UnsupportedError: The encoder has running statistics.
+        UnsupportedError: The encoder has running statistics; or `released`, and it does not say how it
+            normalises.
         MergewardError: A loss is no longer finite.
     """
     refuse_running_state("awm", problem.encoder)
-    return learn("awm", problem, parameters, objective(parameters))
-
-
-def objective(parameters: AwmParameters) -> MakeObjective:
-    """Return what each batch is learnt by."""
-    return lambda _images, clean: Objective(parameters, clean)
+    return learn(problem, parameters.plan("awm"))
 
 
 INFO = DefenseInfo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mergeward.defense.problem import DefenseInfo, Hardened, HardenProblem
 from mergeward.defense.session import balance
+from mergeward.merge.adaptive.balance import collapses
 from mergeward.merge.method import Parameters
 
 
@@ -16,8 +17,9 @@ def run_defense(info: DefenseInfo, problem: HardenProblem, parameters: Parameter
         parameters: Of the type `info.parameters`.
 
     Returns:
-        What the defense returns, its record with `balance` added: how the predictions spread over the classes
-        of each task at the `start` and at the `end`.
+        What the defense returns, its record with `balance` added (how the predictions spread over the
+        classes of each task at the `start` and at the `end`), and with `collapsed` (the tasks whose
+        predictions collapsed onto few classes, in words).
 
     Raises:
         UsageError: Other models are missing, or not used.
@@ -25,4 +27,6 @@ def run_defense(info: DefenseInfo, problem: HardenProblem, parameters: Parameter
     """
     info.check_others(len(problem.others))
     hardened = info.run(problem, parameters)
-    return Hardened(hardened.state, {**hardened.record, "balance": balance(problem, hardened.state)})
+    start, end = balance(problem, problem.merged()), balance(problem, hardened.state)
+    found = {"balance": {"start": start, "end": end}, "collapsed": collapses(start, end)}
+    return Hardened(hardened.state, {**hardened.record, **found})

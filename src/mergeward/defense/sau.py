@@ -9,24 +9,26 @@ besides, the divergence and log(1 - p) are computed from log-probabilities and n
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from mergeward.defense.masked import MakeObjective, MaskParameters, Objective, learn
+from mergeward.defense.masked import MaskedParameters, learn
 from mergeward.defense.problem import DefenseInfo, Hardened, HardenProblem
-from mergeward.defense.session import refuse_running_state
-from mergeward.merge.adaptive import UnlabelledTask
-from mergeward.merge.adaptive.objectives import predictions
+from mergeward.defense.session import as_merge, open_session, refuse_running_state
+from mergeward.merge.adaptive.objectives import image_cross_entropy, predictions
+from mergeward.merge.adaptive.passes import Part
+from mergeward.merge.adaptive.perturbation import Perturbations
+from mergeward.merge.adaptive.safety import Adversary, Safety
+from mergeward.merge.adaptive.session import Session
 
 
-class SauParameters(MaskParameters):
+class SauParameters(MaskedParameters):
     """Parameters of SAU."""
 
     beta1: float = Field(
@@ -46,63 +48,98 @@ class SauParameters(MaskParameters):
     )
 
 
-class Reference:
-    """The merged model as it was.
+class SharedAdversary(Adversary):
+    """Perturbations that look for what the masked model shares with the merged one, and the loss on that.
 
     Args:
-        encoder: The merged encoder; it is copied.
-        tasks: Where the heads come from.
-    """
-
-    def __init__(self, encoder: nn.Module, tasks: Sequence[UnlabelledTask]) -> None:
-        self._encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
-        dtype = next(self._encoder.parameters()).dtype
-        self._heads = [task.head.to(dtype) for task in tasks]
-
-    def logits(self, images: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        """Return the logits `[B_t, C_t]` of each task for a batch of `sizes` images."""
-        parts = torch.split(self._encoder(images), list(sizes))
-        return [part @ head.T for part, head in zip(parts, self._heads, strict=True)]
-
-
-class SharedObjective(Objective):
-    """What one batch is learnt by: AWM's loss, and what the masked model shares with the merged one.
-
-    Args:
-        parameters: Weights.
-        reference: The merged model.
-        images: The clean batch.
-        clean: Logits of the masked model for it.
+        session: The masked model.
+        perturbations: One a task.
+        safety: What they are used for.
+        clamp_climb: Whether perturbed images are clamped while the perturbations climb.
+        reference: The merged model as it was.
+        weights: Weights of the losses.
+        shared: Where L_shared of each step is noted.
     """
 
     def __init__(
-        self, parameters: SauParameters, reference: Reference, images: Tensor, clean: Sequence[Tensor]
+        self,
+        session: Session,
+        perturbations: Perturbations,
+        safety: Safety,
+        *,
+        clamp_climb: bool,
+        reference: Session,
+        weights: SauParameters,
+        shared: list[float],
     ) -> None:
-        super().__init__(parameters, clean)
-        self._weights = parameters
+        super().__init__(session, perturbations, safety, clamp_climb=clamp_climb)
+        self._shared = shared
         self._reference = reference
-        self._sizes = [len(task) for task in clean]
-        with torch.no_grad():
-            self._reference_classes = predictions(reference.logits(images, self._sizes))
+        self._weights = weights
 
-    def attack(self, images: Tensor, logits: Sequence[Tensor]) -> Tensor:
-        """Return what the perturbations climb: beta1 CE - beta2 JS.
+    def climb(self, images: Tensor, classes: Sequence[Tensor]) -> Tensor:
+        """Let the perturbations take one step up beta1 CE - beta2 JS.
 
         JS is the Jensen-Shannon divergence of both models' predictions, over the images that do not move both
         of them to one same other class, divided by the number of all.
-        """
-        theirs = self._reference.logits(images, self._sizes)
-        parts = zip(logits, theirs, self._classes, self._reference_classes, strict=True)
-        apart = torch.stack([_apart(*task) for task in parts]).sum()
-        return self._weights.beta1 * super().attack(images, logits) - self._weights.beta2 * apart
 
-    def losses(self, images: Tensor, logits: Sequence[Tensor]) -> dict[str, tuple[float, Tensor]]:
-        """Return AWM's parts, and `shared`: -log(1 - p) of the class that the merged model is moved to."""
+        Args:
+            images: A batch, task after task.
+            classes: The masked model's classes of its clean images.
+
+        Returns:
+            The loss before the step.
+        """
+        perturbed = self.perturbations.apply(images, clamp=self._clamp_climb)
+        pixels = perturbed.detach()
         with torch.no_grad():
-            theirs = predictions(self._reference.logits(images, self._sizes))
-        parts = zip(logits, theirs, self._classes, self._reference_classes, strict=True)
-        shared = torch.stack([_shared(*task) for task in parts]).sum()
-        return {**super().losses(images, logits), "shared": (self._weights.shared_weight, shared)}
+            ours, theirs = self._session.logits(pixels), self._reference.logits(pixels)
+            reference_classes = predictions(self._reference.logits(images))
+        apart = [~_together(*task) for task in zip(ours, theirs, classes, reference_classes, strict=True)]
+        cross_entropy = image_cross_entropy(classes)
+
+        def likeness(others: Sequence[Tensor], logits: Tensor, part: Part) -> Tensor:
+            own = divergence(logits, others[part.task][part.rows]) * apart[part.task][part.rows]
+            return -self._weights.beta2 * own
+
+        def attack(logits: Tensor, part: Part) -> Tensor:
+            return self._weights.beta1 * cross_entropy(logits, part) + likeness(theirs, logits, part)
+
+        # The divergence depends on the pixels through both models: one slope through each.
+        slope, learnt = self._session.image_gradient(pixels, attack)
+        other_slope, _ = self._reference.image_gradient(pixels, partial(likeness, ours))
+        self.perturbations.climb((perturbed * (slope + other_slope)).sum())
+        return learnt.loss
+
+    def add_gradient(self, images: Tensor, classes: Sequence[Tensor]) -> Tensor:
+        """Add the gradient of alpha L_safe + shared_weight L_shared on a batch to that of the engine.
+
+        L_shared is -log(1 - p) of the class that a perturbation moves the merged model to, over the images
+        where it does, divided by the number of all.
+
+        Args:
+            images: A batch, task after task.
+            classes: The masked model's classes of its clean images.
+
+        Returns:
+            L_safe.
+        """
+        safety = super().add_gradient(images, classes)
+        perturbed = self.perturbations.apply(images).detach()
+        with torch.no_grad():
+            moved = predictions(self._reference.logits(perturbed))
+            reference_classes = predictions(self._reference.logits(images))
+        suspect = [
+            (there != here) & (there != own)
+            for there, here, own in zip(moved, reference_classes, classes, strict=True)
+        ]
+
+        def shared(logits: Tensor, part: Part) -> Tensor:
+            return -log_of_rest(logits, moved[part.task][part.rows]) * suspect[part.task][part.rows]
+
+        learnt = self._session.add_gradient(perturbed, shared, scale=self._weights.shared_weight)
+        self._shared.append(learnt.loss.item())
+        return safety
 
 
 def run(problem: HardenProblem, parameters: SauParameters) -> Hardened:
@@ -121,33 +158,42 @@ def run(problem: HardenProblem, parameters: SauParameters) -> Hardened:
         parameters: See `SauParameters`.
 
     Returns:
-        The hardened weights and the record of `masked.learn`; the parts of the loss are `performance`,
-        `safety`, `shared` and `perturbation`.
+        The hardened weights and the record of `masked.learn`, whose loss has the part `shared` besides.
 
     Raises:
-        UnsupportedError: The encoder has running statistics.
+        UnsupportedError: The encoder has running statistics; or `released`, and it does not say how it
+            normalises.
         MergewardError: A loss is no longer finite.
     """
     refuse_running_state("sau", problem.encoder)
-    return learn("sau", problem, parameters, objective(parameters, problem))
+    shared: list[float] = []
+    hardened = learn(problem, parameters.plan("sau", adversary(problem, parameters, shared)))
+    loss = {**hardened.record["loss"], "shared": shared}
+    return Hardened(hardened.state, {**hardened.record, "loss": loss})
 
 
-def objective(parameters: SauParameters, problem: HardenProblem) -> MakeObjective:
-    """Return what each batch is learnt by."""
-    return partial(SharedObjective, parameters, Reference(problem.encoder, problem.tasks))
+def adversary(
+    problem: HardenProblem,
+    parameters: SauParameters,
+    shared: list[float],
+    dtype: torch.dtype = torch.float32,
+) -> Callable[..., Adversary]:
+    """Return what makes the adversary that knows the merged model.
+
+    Args:
+        problem: The merged encoder, the base and the images.
+        parameters: Weights of the losses.
+        shared: Where L_shared of each step is noted.
+        dtype: Type of the arithmetic; float64 serves gradient checks.
+    """
+    reference = open_session(as_merge(problem), parameters, dtype)
+    return partial(SharedAdversary, reference=reference, weights=parameters, shared=shared)
 
 
-def _apart(ours: Tensor, theirs: Tensor, classes: Tensor, reference_classes: Tensor) -> Tensor:
-    """Return the mean over images of the divergence, 0 for those that are moved to one same class."""
+def _together(ours: Tensor, theirs: Tensor, classes: Tensor, reference_classes: Tensor) -> Tensor:
+    """Return which images move both models to one same other class: bool `[B]`."""
     moved, reference_moved = ours.argmax(-1), theirs.argmax(-1)
-    together = (moved != classes) & (reference_moved != reference_classes) & (moved == reference_moved)
-    return divergence(ours, theirs).masked_fill(together, 0).mean()
-
-
-def _shared(ours: Tensor, moved: Tensor, classes: Tensor, reference_classes: Tensor) -> Tensor:
-    """Return the mean over images of -log(1 - p_moved), 0 for those that do not move the merged model."""
-    suspect = (moved != reference_classes) & (moved != classes)
-    return -log_of_rest(ours, moved).masked_fill(~suspect, 0).mean()
+    return (moved != classes) & (reference_moved != reference_classes) & (moved == reference_moved)
 
 
 def divergence(first: Tensor, second: Tensor) -> Tensor:

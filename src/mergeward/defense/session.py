@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from mergeward.compute import fixed_threads
 from mergeward.defense.problem import HardenProblem
 from mergeward.errors import UnsupportedError
 from mergeward.merge.adaptive import AdaptiveProblem
+from mergeward.merge.adaptive.balance import Balance, balance_of
 from mergeward.merge.adaptive.merged_encoder import Precision
 from mergeward.merge.adaptive.session import Session, SessionParameters
 from mergeward.merge.method import Parameters
@@ -27,66 +30,60 @@ class LearningParameters(Parameters):
         description="arithmetic of the encoder while learning; `bfloat16` runs it under autocast",
     )
 
+    def session(self) -> dict[str, Any]:
+        """Return them as parameters of a session on the merged model."""
+        shared = self.model_dump(include={"batch_size", "precision"})
+        return {"granularity": "task", "initial_coefficient": 1.0, **shared}
 
-def open_session(
-    problem: HardenProblem,
-    parameters: LearningParameters | None = None,
-    *,
-    base: Mapping[str, Tensor] | None = None,
-    states: Sequence[Mapping[str, Tensor]] | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> Session:
-    """Open a session on models that are merged already: each is a contribution with coefficient 1.
+
+def as_merge(problem: HardenProblem, base: Mapping[str, Tensor] | None = None) -> AdaptiveProblem:
+    """Return the merged model as a merge of one contribution, itself, to be taken with coefficient 1.
 
     Args:
         problem: The merged encoder, the base and the images.
-        parameters: Batch size and precision.
-        base: What the models are taken to differ from; by default the base.
-        states: The models' tensors; by default those of the merged encoder alone.
-        dtype: Type of the arithmetic; float64 serves gradient checks.
+        base: What the model is taken to differ from; by default the base.
     """
-    parameters = parameters or LearningParameters()
-    states = states or [problem.merged()]
-    return Session(
-        AdaptiveProblem(
-            encoder=problem.encoder,
-            base={name: (base or problem.base)[name] for name, _ in problem.encoder.named_parameters()},
-            contributions=states,
-            names=[f"model {index + 1}" for index in range(len(states))],
-            tasks=problem.tasks,
-            seed=problem.seed,
-        ),
-        SessionParameters(
-            granularity="task",
-            initial_coefficient=1.0,
-            batch_size=parameters.batch_size,
-            precision=parameters.precision,
-        ),
-        lr=0.0,
-        dtype=dtype,
+    merged = problem.merged()
+    return AdaptiveProblem(
+        encoder=problem.encoder,
+        base={name: (base or problem.base)[name] for name in merged},
+        contributions=[merged],
+        names=["merged"],
+        tasks=problem.tasks,
+        seed=problem.seed,
     )
 
 
-def balance(
-    problem: HardenProblem, state: Mapping[str, Tensor]
-) -> dict[str, dict[str, dict[str, float | int]]]:
-    """Return how predictions spread over the classes of each task before and after a defense.
+def open_session(
+    problem: AdaptiveProblem, parameters: LearningParameters, dtype: torch.dtype = torch.float32
+) -> Session:
+    """Open a session on the merged model, for what does not learn a mask on its change.
 
     Args:
-        problem: The merged encoder, the base and the images.
-        state: The hardened tensors.
+        problem: What `as_merge` gives.
+        parameters: Batch size and precision.
+        dtype: Type of the arithmetic; float64 serves gradient checks.
+    """
+    return Session(problem, SessionParameters(**parameters.session()), lr=0.0, dtype=dtype)
+
+
+def balance(problem: HardenProblem, state: Mapping[str, Tensor]) -> dict[str, Balance]:
+    """Return how the predictions of the encoder with other weights spread over the classes of each task.
+
+    Args:
+        problem: The encoder and the images.
+        state: The weights.
 
     Returns:
-        `start` and `end`, each as `merge.adaptive.balance.class_balance` has it, by task.
+        What `merge.adaptive.balance.class_balance` describes, by task.
     """
+
+    def encode(pixels: Tensor) -> Tensor:
+        features: Tensor = functional_call(problem.encoder, dict(state), (pixels,))
+        return features
+
     with fixed_threads():
-        session = open_session(problem, states=[problem.merged(), state])
-        tensors = len(session.engine.layout.names)
-        found = {}
-        for moment, coefficients in {"start": (1.0, 0.0), "end": (0.0, 1.0)}.items():
-            session.engine.merge(torch.tensor(coefficients).unsqueeze(1).expand(-1, tensors))
-            found[moment] = session.balance()
-    return found
+        return balance_of(encode, problem.tasks, problem.seed)
 
 
 def change_left(problem: HardenProblem, state: Mapping[str, Tensor]) -> float:

@@ -85,7 +85,8 @@ def harden(  # noqa: PLR0913 - one argument an option
         stack.callback(merged.source.close)
         if merged.repairs:
             raise UnsupportedError(
-                f"{model}: has surgery modules, which fit its weights as they are; harden a merge without surgery"
+                f"{model}: has surgery modules, which fit its weights as they are; "
+                "harden a merge without surgery"
             )
         origin = stack.enter_context(open_base_file(base))
         named = _open_others(others, origin, stack)
