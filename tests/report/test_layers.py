@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mergeward.errors import OutputError
 from mergeward.report import layers_table, write_layers_picture
-from mergeward.report.layers import BLUE, MOST_ROWS
+from mergeward.report.bars import BLUE, MOST_ROWS
 from mergeward.workflow.inspect import Distance, LayerEntry
 
 

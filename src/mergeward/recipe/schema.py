@@ -43,6 +43,8 @@ class Recipe(Part):
         seed: Seed of everything random.
         scope: Which tensors take part: "all", "vision", or "auto" (vision for a CLIP).
         surgery: Parameters of representation surgery, which goes on top of the merge; None for none.
+        masks: Saved masks that the method uses instead of learning its own: `masks.safetensors`, or the
+            folder of a merged model that has it.
     """
 
     merge_method: str
@@ -58,6 +60,7 @@ class Recipe(Part):
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     scope: ScopeName = "auto"
     surgery: Annotated[dict[str, Any] | None, BeforeValidator(none_is_empty)] = None
+    masks: Location | None = None
 
     @field_validator("models")
     @classmethod

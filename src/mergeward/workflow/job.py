@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from mergeward.checkpoint import (
     Adapter,
@@ -34,10 +35,14 @@ from mergeward.merge.stream import check_static, merge_static
 from mergeward.provenance import Provenance
 from mergeward.recipe import ModelEntry, Recipe, as_given, load_recipe, validated
 from mergeward.vision import SURGERY, Clip
+from mergeward.workflow.masks import check_masks, open_masks, read_masks
 from mergeward.workflow.opened import open_base_file, with_weights
 
 BASE = "base"
 """What the base is called among the inputs of a merge."""
+
+MASKS_INPUT = "masks"
+"""What saved masks are called there."""
 
 CPU = torch.device("cpu")
 
@@ -49,11 +54,13 @@ class Merged(NamedTuple):
         pieces: Every tensor of the output, in pieces.
         record: What an adaptive method learnt.
         repairs: Surgery modules by task.
+        masks: Logits of learnt masks, by mask and tensor.
     """
 
     pieces: Iterable[Piece]
     record: Mapping[str, Any] = MappingProxyType({})
     repairs: Mapping[str, Repair] = MappingProxyType({})
+    masks: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class MergeJob:
         device: Where a static method computes.
         tasks: The task that each contribution claims, as the recipe names it.
         surgery: Parameters of representation surgery, if it goes on top.
+        masks: Saved masks to use, open.
     """
 
     info: MethodInfo
@@ -85,6 +93,13 @@ class MergeJob:
     device: torch.device = CPU
     tasks: Sequence[str | None] = ()
     surgery: SurgeryParameters | None = None
+    masks: Checkpoint | None = None
+
+    @property
+    def inputs(self) -> dict[str, Checkpoint | Adapter]:
+        """Everything it reads, by the name that records have for it."""
+        masks = {} if self.masks is None else {MASKS_INPUT: self.masks}
+        return {BASE: self.base, **dict(zip(self.names, self.contributions, strict=True)), **masks}
 
     @property
     def learns(self) -> bool:
@@ -129,14 +144,15 @@ class MergeJob:
             merged = Merged(merge_static(self._weights(), self.info, self.schedule, dtype=dtype))
         else:
             result = self.info.run(problem, self.schedule.default.parameters)
-            merged = Merged(with_weights(self.base, result.weights, dtype), result.record)
+            pieces = with_weights(self.base, result.weights, dtype)
+            merged = Merged(pieces, result.record, masks=result.masks)
         return merged if self.surgery is None else self._operated(problem, merged, self.surgery)
 
     def _operated(self, problem: AdaptiveProblem, merged: Merged, parameters: SurgeryParameters) -> Merged:
         pieces = list(merged.pieces)
         weights = {name: tensor.float() for name, tensor in whole_tensors(self.base, pieces)}
         repairs, record = operate(problem, weights, parameters)
-        return Merged(pieces, {**merged.record, "surgery": record}, repairs)
+        return merged._replace(pieces=pieces, record={**merged.record, "surgery": record}, repairs=repairs)
 
     def _problem(self, clip: Clip, tasks: Sequence[UnlabelledTask]) -> AdaptiveProblem:
         specs = list(dict.fromkeys(self.tasks))
@@ -148,6 +164,7 @@ class MergeJob:
             tasks=tasks,
             seed=self.seed,
             claims=[tasks[specs.index(spec)].name for spec in self.tasks],
+            masks=None if self.masks is None else read_masks(self.masks),
         )
 
     def provenance(self, inputs: Mapping[str, str]) -> Provenance:
@@ -213,6 +230,9 @@ def open_job(recipe: Recipe, stack: ExitStack, *, device: torch.device = CPU) ->
         check_slices(recipe.slices, scope)
     per_model = {key: entry.parameters for key, entry in entries.items()}
     settings = schedule(info, recipe.parameters, per_model, scope)
+    masks = None if recipe.masks is None else stack.enter_context(open_masks(recipe.masks))
+    if masks is not None:
+        check_masks(masks, base, scope)
     names = distinct_names([entry.model for entry in entries.values()])
     recorded = _recorded(recipe, settings, dict(zip(names, entries.values(), strict=True)), device)
     return MergeJob(
@@ -227,6 +247,7 @@ def open_job(recipe: Recipe, stack: ExitStack, *, device: torch.device = CPU) ->
         device=device,
         tasks=[entry.task for entry in entries.values()],
         surgery=surgery_parameters(recipe),
+        masks=masks,
     )
 
 
@@ -242,13 +263,15 @@ def checked_method(recipe: Recipe) -> tuple[MethodInfo, dict[str, ModelEntry]]:
     Raises:
         UsageError: There is no such method.
         RecipeError: A parameter is unknown or out of range, a contribution lacks the task that the method
-            needs, or the base is missing.
+            needs, the base is missing, or there are masks for a method that has none.
     """
     info = method(recipe.merge_method)
     if info.needs_base and recipe.base_model is None:
         raise RecipeError(f"recipe: base_model: missing; {info.name} merges what differs from it")
     entries = recipe.contributions(needs_base=info.needs_base)
     check_parameters(info, recipe.parameters, {key: entry.parameters for key, entry in entries.items()})
+    if recipe.masks is not None and not info.learns_masks:
+        raise RecipeError(f"recipe: masks: {info.name} has no masks to take from a file")
     learner = info.name if info.needs_images else "surgery" if surgery_parameters(recipe) else None
     for key, entry in entries.items():
         if learner is not None and entry.task is None:
@@ -268,10 +291,10 @@ def surgery_parameters(recipe: Recipe) -> SurgeryParameters | None:
 
 
 def distinct_names(models: Sequence[str]) -> list[str]:
-    """Return the last part of each path, numbered where two (or one and the base) would be the same."""
+    """Return the last part of each path, numbered where two (or one and another input) would be the same."""
     short = [Path(model).name or model for model in models]
     numbered = [f"{name} ({index + 1})" for index, name in enumerate(short)]
-    taken = [BASE, *short]
+    taken = [BASE, MASKS_INPUT, *short]
     names = [long if taken.count(name) > 1 else name for name, long in zip(short, numbered, strict=True)]
     return names if len(set(names)) == len(names) else numbered
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,11 +18,15 @@ from mergeward.errors import UsageError
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.adaptive.surgery import PAPER
 from mergeward.merge.method import MethodInfo
-from mergeward.provenance import model_card, plain
+from mergeward.provenance import Provenance, model_card, plain
 from mergeward.recipe import Recipe
 from mergeward.vision import SURGERY, Clip, surgery_files
-from mergeward.workflow.job import BASE, CPU, Merged, as_recipe, checked_method, open_job
+from mergeward.workflow.job import CPU, Merged, as_recipe, checked_method, open_job
+from mergeward.workflow.masks import MASKS, mask_files
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
+
+LEARNT = "learnt.json"
+"""File of an adaptive merge's record, beside `model.safetensors`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class MergeReport:
         inputs: SHA-256 of the base and of every contribution.
         backdoored_inputs: Contributions that say of themselves that they carry a backdoor.
         record: What an adaptive method learnt (coefficients, losses); empty for static ones.
+        warnings: What the user should know of the result.
     """
 
     out: Path
@@ -41,6 +47,7 @@ class MergeReport:
     inputs: Mapping[str, str]
     backdoored_inputs: tuple[str, ...]
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    warnings: tuple[str, ...] = ()
 
 
 def merge(
@@ -88,8 +95,7 @@ def merge(
         vacant(out)
         job.check()
         run = partial(job.run, *(_images(info, recipe) if job.learns else (None, [])), recipe.torch_dtype)
-        hashes = digest_all([job.base, *job.contributions])
-        record = job.provenance(dict(zip([BASE, *job.names], hashes, strict=True)))
+        record = job.provenance(dict(zip(job.inputs, digest_all(list(job.inputs.values())), strict=True)))
         title = f"{info.name} of {len(job.names)} contributions"
         learnt = run() if job.learns else None
         output = stack.enter_context(
@@ -105,7 +111,7 @@ def merge(
                     notes=_notes(learnt),
                 ),
                 dtype=recipe.torch_dtype,
-                extra=None if learnt is None else surgery_files(learnt.repairs, record.to_metadata()),
+                extra=None if learnt is None else _beside(learnt, record),
                 shard_bytes=shard_bytes,
                 resume=resume if learnt is None else None,
             )
@@ -113,7 +119,14 @@ def merge(
         merged = run(done=output.done) if learnt is None else learnt
         for piece in merged.pieces:
             output.write(piece)
-    return MergeReport(Path(out), info.name, record.inputs, record.backdoored_inputs, merged.record)
+    return MergeReport(
+        Path(out),
+        info.name,
+        record.inputs,
+        record.backdoored_inputs,
+        merged.record,
+        tuple(merged.record.get("collapsed", {}).values()),
+    )
 
 
 def check_options(recipe: Recipe, info: MethodInfo, *, resume: bool, device: torch.device) -> None:
@@ -131,8 +144,41 @@ def check_options(recipe: Recipe, info: MethodInfo, *, resume: bool, device: tor
         raise UsageError(f"--device {device}: {learner} learns from images, on the CPU only")
 
 
+def _beside(learnt: Merged, record: Provenance) -> dict[str, bytes]:
+    """Return the files that are written beside the weights, by name."""
+    files = {LEARNT: (json.dumps(dict(learnt.record), indent=1) + "\n").encode()}
+    metadata = record.to_metadata()
+    return files | mask_files(learnt.masks, metadata) | surgery_files(learnt.repairs, metadata)
+
+
 def _notes(learnt: Merged | None) -> str:
-    if learnt is None or not learnt.repairs:
+    if learnt is None:
+        return ""
+    return "\n\n".join(filter(None, [_collapse_notes(learnt), _mask_notes(learnt), _surgery_notes(learnt)]))
+
+
+def _collapse_notes(learnt: Merged) -> str:
+    collapsed = [plain(reason) for reason in learnt.record.get("collapsed", {}).values()]
+    if not collapsed:
+        return ""
+    return (
+        "## Collapse\n\nLow entropy rewards predicting one class for everything, and this merge went that "
+        "way:\n\n" + "\n".join(f"- {reason}" for reason in collapsed)
+    )
+
+
+def _mask_notes(learnt: Merged) -> str:
+    if not learnt.masks:
+        return ""
+    names = ", ".join(f"`{name}`" for name in learnt.masks)
+    return (
+        f"## Masks\n\n`{MASKS}` holds the logits of the mask {names} for every weight: "
+        "`mergeward inspect --masks` draws what each keeps, and `masks:` in a recipe uses them again."
+    )
+
+
+def _surgery_notes(learnt: Merged) -> str:
+    if not learnt.repairs:
         return ""
     tasks = ", ".join(f"`{plain(name)}`" for name in learnt.repairs)
     return (

@@ -14,7 +14,7 @@ from mergeward.compute import find_device, thread_count, use_threads
 from mergeward.merge.mergekit import without_idle
 from mergeward.merge.static.problem import BLOCK, StaticMerge
 from mergeward.recipe import Recipe
-from mergeward.workflow.job import BASE, MergeJob, as_recipe, checked_method, open_job
+from mergeward.workflow.job import MergeJob, as_recipe, checked_method, open_job
 from mergeward.workflow.merge import check_options
 
 NO_HASH = "0" * 64
@@ -79,7 +79,7 @@ def plan_merge(
         job = open_job(recipe, stack, device=place)
         vacant(out)
         ready = job.check()
-        metadata = job.provenance(dict.fromkeys([BASE, *job.names], NO_HASH)).to_metadata()
+        metadata = job.provenance(dict.fromkeys(job.inputs, NO_HASH)).to_metadata()
         layouts = plan_shards(
             job.base.tensors,
             dtype=recipe.torch_dtype,

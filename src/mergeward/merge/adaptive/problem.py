@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -98,9 +98,9 @@ class AdaptiveProblem:
                 f"found {list(self.names)}"
             )
         for name, contribution in zip(self.names, self.contributions, strict=True):
-            _check_tensors(f"contribution {name!r}", contribution, self.base)
+            check_same_tensors(f"contribution {name!r}", contribution, self.base)
         for name, mask in (self.masks or {}).items():
-            _check_tensors(f"mask {name!r}", mask, self.base)
+            check_same_tensors(f"mask {name!r}", mask, self.base)
         _check_claims(self.claims, self.names, self.tasks)
 
     def own_tasks(self, method: str) -> list[UnlabelledTask]:
@@ -168,7 +168,25 @@ def _check_encoder(encoder: nn.Module, base: Mapping[str, Tensor]) -> None:
             )
 
 
-def _check_tensors(owner: str, tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
+class Shaped(Protocol):
+    """What has a shape: a tensor, or what is known of one."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Its size along each dimension."""
+
+
+def check_same_tensors(owner: str, tensors: Mapping[str, Shaped], base: Mapping[str, Shaped]) -> None:
+    """Check that something has the tensors of the base's scope, in their shapes, and no other.
+
+    Args:
+        owner: What has them, in words.
+        tensors: What it has.
+        base: The scope's tensors in the base.
+
+    Raises:
+        CheckpointError: It lacks a tensor, has one more, or one of another shape.
+    """
     missing = [key for key in base if key not in tensors]
     if missing:
         raise CheckpointError(f"{owner} lacks {_first(missing)}")
