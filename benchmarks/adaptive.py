@@ -156,9 +156,7 @@ class Bench:
 
     def _run(self, command: Sequence[str], tower: Tower, parameters: Mapping[str, Any]) -> Run:
         """Run one job; its seconds are those of the median step that counts."""
-        base, *contributions = checkpoints.make(
-            tower.model, tower.contributions, self.cache / "checkpoints"
-        )
+        base, *contributions = checkpoints.make(tower.model, tower.contributions, self.cache / "checkpoints")
         job, result = self.scratch / "job.json", self.scratch / "result.json"
         result.unlink(missing_ok=True)
         content = {

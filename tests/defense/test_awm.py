@@ -122,7 +122,7 @@ def test_the_record_follows_every_part(problem: HardenProblem) -> None:
 def test_a_loss_that_is_not_finite_is_an_error(problem: HardenProblem) -> None:
     with torch.no_grad():
         next(problem.encoder.parameters()).fill_(float("inf"))
-    with pytest.raises(MergewardError, match="awm: the loss became nan at step 1"):
+    with pytest.raises(MergewardError, match="awm: masks: the loss became nan at step 1"):
         run(problem, parameters())
 
 

@@ -194,11 +194,6 @@ def test_what_differs_from_tensor_to_tensor_is_recorded_as_it_was_written(pool: 
     }
 
 
-def test_methods_that_learn_cannot_go_on(pool: Any, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--resume: dam learns from images"):
-        mw.merge(recipe(pool, "dam"), tmp_path / "out", resume=True)
-
-
 def test_the_number_of_threads_and_the_size_of_files_do_not_change_the_values(
     pool: Any, tmp_path: Path
 ) -> None:

@@ -78,8 +78,6 @@ def test_it_refuses_what_the_merge_refuses(pool: Any, tmp_path: Path) -> None:
         plan_merge(recipe(pool, "ties", models=[{"model": tmp_path / "nowhere"}]), out)
     with pytest.raises(UsageError, match="unknown device 'tpu'"):
         plan_merge(recipe(pool, "ties"), out, device="tpu")
-    with pytest.raises(UsageError, match="--resume: dam learns"):
-        plan_merge(recipe(pool, "dam"), out, resume=True)
     out.mkdir()
     (out / "mine").write_text("kept")
     with pytest.raises(OutputError, match="exists and is not empty"):

@@ -44,11 +44,17 @@ class Output:
 
     Attributes:
         done: Names of the tensors that an interrupted run has written already: they must not be given again.
+        folder: Where it is being written. What else is put there must be gone in the end.
     """
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, folder: Path) -> None:
+        self.folder = folder
         self.done = frozenset(weights.done)
         self._weights = weights
+
+    def add(self, name: str, content: bytes) -> None:
+        """Write a further small file, or one of the small files anew."""
+        contained(self.folder, name).write_bytes(content)
 
     def write(self, piece: Piece) -> None:
         """Write some values of one tensor.
@@ -70,6 +76,7 @@ def open_output(
     extra: Mapping[str, bytes] | None = None,
     shard_bytes: int = SHARD_BYTES,
     resume: bool | None = None,
+    identity: str = "",
 ) -> Iterator[Output]:
     """Write a model whose tensors are named and shaped as those of another, piece by piece.
 
@@ -88,6 +95,7 @@ def open_output(
         shard_bytes: Size above which the weights are divided among files.
         resume: None leaves nothing of an interrupted run; False keeps what it wrote under a hidden name, and
             begins anew; True goes on from there.
+        identity: What else tells this run from others, for `resume`.
 
     Raises:
         OutputError: The folder exists already or cannot be written, a tensor is missing or not as planned,
@@ -100,13 +108,13 @@ def open_output(
         like.tensors, dtype=dtype, metadata={"format": "pt", **metadata}, shard_bytes=shard_bytes
     )
     small = {**_taken_over(like, dtype), **plan.index, CARD: card.encode(), **(extra or {})}
-    with _folder(out, resume, _fingerprint(plan, small)) as scratch:
+    with _folder(out, resume, _fingerprint(plan, small, identity)) as scratch:
         for name, content in small.items():
             contained(scratch, name).write_bytes(content)
         _check_space(out, scratch, plan)
         with Weights(scratch, plan, like.tensors) as weights:
             try:
-                yield Output(weights)
+                yield Output(weights, scratch)
                 weights.finish()
             except OutputError as error:
                 raise OutputError(f"{out}: {error}") from error
@@ -134,12 +142,13 @@ def _folder(out: str | Path, resume: bool | None, fingerprint: str) -> AbstractC
     return resumable_directory(out, fingerprint, resume=resume)
 
 
-def _fingerprint(plan: ShardPlan, small: Mapping[str, bytes]) -> str:
+def _fingerprint(plan: ShardPlan, small: Mapping[str, bytes], identity: str) -> str:
     """Return what tells two outputs apart: every byte of them but the values of the tensors.
 
-    Those follow from the provenance record in the headers, which holds the hashes of all inputs.
+    Those follow from the provenance record in the headers, which holds the hashes of all inputs, and from
+    what else the caller names.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(identity.encode())
     for name, content in (*((name, layout.header) for name, layout in plan.layouts.items()), *small.items()):
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)

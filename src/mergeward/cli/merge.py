@@ -14,6 +14,7 @@ from mergeward.cli.plan import plan_table
 from mergeward.cli.terminal import print_json, say, show, warn
 from mergeward.errors import InterruptionError
 from mergeward.workflow import merge, plan_merge
+from mergeward.workflow.learning import SECONDS
 
 
 def merge_command(
@@ -32,12 +33,16 @@ def merge_command(
     shard_size: Annotated[
         str, typer.Option("--shard-size", help="Size above which the weights are divided among files.")
     ] = "5GB",
+    state_seconds: Annotated[
+        float,
+        typer.Option("--state-seconds", min=0, help="How often a method that learns keeps its state."),
+    ] = SECONDS,
     json: Json = False,
 ) -> None:
     """Merge the contributions of a recipe into its base."""
     shard_bytes = size(shard_size, option="--shard-size")
     if dry_run:
-        plan = plan_merge(recipe, out, resume=resume, device=device, threads=threads, shard_bytes=shard_bytes)
+        plan = plan_merge(recipe, out, device=device, threads=threads, shard_bytes=shard_bytes)
         for message in plan.warnings:
             warn(message)
         if json:
@@ -46,7 +51,15 @@ def merge_command(
             show(plan_table(plan))
         return
     try:
-        report = merge(recipe, out, resume=resume, device=device, threads=threads, shard_bytes=shard_bytes)
+        report = merge(
+            recipe,
+            out,
+            resume=resume,
+            device=device,
+            threads=threads,
+            shard_bytes=shard_bytes,
+            state_seconds=state_seconds,
+        )
     except KeyboardInterrupt as error:
         if interrupted(out):
             raise InterruptionError(

@@ -23,14 +23,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mergeward import progress
 from mergeward.compute import fixed_threads
 from mergeward.defense.problem import DefenseInfo, Hardened, HardenProblem
 from mergeward.defense.session import LearningParameters, as_merge, open_session
 from mergeward.errors import UnsupportedError
 from mergeward.merge.adaptive.layout import Layout
 from mergeward.merge.adaptive.objectives import image_cross_entropy, predictions
-from mergeward.merge.adaptive.session import Session, finite
+from mergeward.merge.adaptive.session import Session
 from mergeward.seeding import torch_generator
 
 
@@ -202,13 +201,11 @@ def run(problem: HardenProblem, parameters: AnpParameters) -> Hardened:
     _normalisations(problem.encoder)
     with fixed_threads():
         state = PruningState.of(problem, parameters)
-        losses: dict[str, list[float]] = {"natural": [], "robust": []}
-        numbers = progress.track(range(parameters.steps), "anp")
-        for step in numbers:
-            for name, value in state.step(step, parameters).items():
-                losses[name].append(finite(value, "anp", step))
-            numbers.note = f"loss {losses['natural'][-1]:.3f} attacked {losses['robust'][-1]:.3f}"
+        learning = state.session.learning
+        for step in learning.steps("anp", parameters.steps):
+            learning.record(state.step(step, parameters))
         weights, pruned = state.finish(parameters.threshold)
+    losses = {name: learning.losses.get(name, []) for name in ("natural", "robust")}
     return Hardened(weights, {"loss": losses, "pruned": pruned})
 
 

@@ -24,6 +24,7 @@ from mergeward.checkpoint import (
 )
 from mergeward.errors import RecipeError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
+from mergeward.merge.adaptive.learning import Store
 from mergeward.merge.adaptive.surgery import Repair, SurgeryParameters, operate
 from mergeward.merge.layers import check_slices
 from mergeward.merge.method import MethodInfo, Parameters
@@ -124,6 +125,7 @@ class MergeJob:
         tasks: Sequence[UnlabelledTask],
         dtype: torch.dtype | None = None,
         done: Collection[str] = (),
+        store: Store | None = None,
     ) -> Merged:
         """Merge.
 
@@ -132,29 +134,38 @@ class MergeJob:
             tasks: Unlabelled images and heads of each task of the recipe, in its order; needed where it
                 `learns`.
             dtype: Type of the floating output tensors; by default the base's.
-            done: Tensors that a static merge leaves out.
+            done: Tensors to leave out.
+            store: Where an adaptive method keeps what it has learnt.
 
         Returns:
             The merged tensors, in the base's file order, and what was learnt.
         """
         if not self.learns or clip is None:
             return Merged(merge_static(self._weights(), self.info, self.schedule, dtype=dtype, done=done))
-        problem = self._problem(clip, tasks)
+        problem = self._problem(clip, tasks, store)
         if self.info.kind == "static":
             merged = Merged(merge_static(self._weights(), self.info, self.schedule, dtype=dtype))
         else:
             result = self.info.run(problem, self.schedule.default.parameters)
-            pieces = with_weights(self.base, result.weights, dtype)
+            left_out = () if self.surgery else done
+            pieces = with_weights(self.base, result.weights, dtype, left_out)
             merged = Merged(pieces, result.record, masks=result.masks)
-        return merged if self.surgery is None else self._operated(problem, merged, self.surgery)
+        return merged if self.surgery is None else self._operated(problem, merged, self.surgery, done)
 
-    def _operated(self, problem: AdaptiveProblem, merged: Merged, parameters: SurgeryParameters) -> Merged:
+    def _operated(
+        self,
+        problem: AdaptiveProblem,
+        merged: Merged,
+        parameters: SurgeryParameters,
+        done: Collection[str],
+    ) -> Merged:
         pieces = list(merged.pieces)
         weights = {name: tensor.float() for name, tensor in whole_tensors(self.base, pieces)}
         repairs, record = operate(problem, weights, parameters)
+        pieces = [piece for piece in pieces if piece.name not in done]
         return merged._replace(pieces=pieces, record={**merged.record, "surgery": record}, repairs=repairs)
 
-    def _problem(self, clip: Clip, tasks: Sequence[UnlabelledTask]) -> AdaptiveProblem:
+    def _problem(self, clip: Clip, tasks: Sequence[UnlabelledTask], store: Store | None) -> AdaptiveProblem:
         specs = list(dict.fromkeys(self.tasks))
         return AdaptiveProblem(
             encoder=clip.encoder,
@@ -165,6 +176,7 @@ class MergeJob:
             seed=self.seed,
             claims=[tasks[specs.index(spec)].name for spec in self.tasks],
             masks=None if self.masks is None else read_masks(self.masks),
+            store=store,
         )
 
     def provenance(self, inputs: Mapping[str, str]) -> Provenance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from mergeward.checkpoint import SHARD_BYTES, digest_all, open_output, vacant
+from mergeward.checkpoint.writer import CARD
 from mergeward.compute import find_device, use_threads
 from mergeward.errors import UsageError
 from mergeward.merge.adaptive import UnlabelledTask
@@ -22,6 +23,7 @@ from mergeward.provenance import Provenance, model_card, plain
 from mergeward.recipe import Recipe
 from mergeward.vision import SURGERY, Clip, surgery_files
 from mergeward.workflow.job import CPU, Merged, as_recipe, checked_method, open_job
+from mergeward.workflow.learning import SECONDS, StateFile, learning_identity
 from mergeward.workflow.masks import MASKS, mask_files
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
 
@@ -58,19 +60,21 @@ def merge(
     device: str = "cpu",
     threads: int | None = None,
     shard_bytes: int = SHARD_BYTES,
+    state_seconds: float = SECONDS,
 ) -> MergeReport:
     """Merge the contributions of a recipe into its base and write the result.
 
-    Everything that can be wrong with the recipe is found before the first tensor is read. A static merge that
-    is interrupted leaves what it wrote in a hidden folder beside `out`.
+    Everything that can be wrong with the recipe is found before the first tensor is read. A merge that is
+    interrupted leaves what it wrote and learnt in a hidden folder beside `out`.
 
     Args:
         recipe: Path of a YAML file, its content as a mapping, or a `Recipe`.
         out: Folder to write, in Hugging Face layout; must not exist.
-        resume: Whether to go on from what an interrupted run of the same merge left; static methods only.
+        resume: Whether to go on from what an interrupted run of the same merge left.
         device: Where to compute: "cpu", "cuda" or "cuda:N"; static methods only.
         threads: On how many threads; by default `MERGEWARD_THREADS`, or two.
         shard_bytes: Size above which the weights are divided among files.
+        state_seconds: How often an adaptive method keeps what it has learnt, for a run that goes on.
 
     Returns:
         What was merged.
@@ -88,37 +92,40 @@ def merge(
     recipe = as_recipe(recipe)
     info, _ = checked_method(recipe)
     place = find_device(device)
-    check_options(recipe, info, resume=resume, device=place)
+    check_device(recipe, info, place)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
         job = open_job(recipe, stack, device=place)
         vacant(out)
         job.check()
-        run = partial(job.run, *(_images(info, recipe) if job.learns else (None, [])), recipe.torch_dtype)
+        clip, tasks = _images(info, recipe) if job.learns else (None, [])
         record = job.provenance(dict(zip(job.inputs, digest_all(list(job.inputs.values())), strict=True)))
-        title = f"{info.name} of {len(job.names)} contributions"
-        learnt = run() if job.learns else None
+        card = partial(
+            model_card,
+            record,
+            title=f"{info.name} of {len(job.names)} contributions",
+            base_model=recipe.base,
+            contributions=job.names,
+        )
         output = stack.enter_context(
             open_output(
                 out,
                 like=job.base,
                 metadata=record.to_metadata(),
-                card=model_card(
-                    record,
-                    title=title,
-                    base_model=recipe.base,
-                    contributions=job.names,
-                    notes=_notes(learnt),
-                ),
+                card=card(),
                 dtype=recipe.torch_dtype,
-                extra=None if learnt is None else _beside(learnt, record),
                 shard_bytes=shard_bytes,
-                resume=resume if learnt is None else None,
+                resume=resume,
+                identity=learning_identity(tasks) if tasks else "",
             )
         )
-        merged = run(done=output.done) if learnt is None else learnt
+        state = StateFile(output.folder, state_seconds)
+        merged = job.run(clip, tasks, recipe.torch_dtype, output.done, state)
+        for name, content in _beside(merged, record, card).items():
+            output.add(name, content)
         for piece in merged.pieces:
             output.write(piece)
+        state.remove()
     return MergeReport(
         Path(out),
         info.name,
@@ -129,31 +136,30 @@ def merge(
     )
 
 
-def check_options(recipe: Recipe, info: MethodInfo, *, resume: bool, device: torch.device) -> None:
-    """Check that a merge can go on from an interrupted run, and compute where it shall.
+def check_device(recipe: Recipe, info: MethodInfo, device: torch.device) -> None:
+    """Check that a merge can compute where it shall.
 
     Raises:
-        UsageError: It learns from images, and can do neither.
+        UsageError: It learns from images, and cannot.
     """
-    if not info.needs_images and recipe.surgery is None:
-        return
     learner = info.name if info.needs_images else "surgery"
-    if resume:
-        raise UsageError(f"--resume: {learner} learns from images, and cannot go on from an interrupted run")
-    if device != CPU:
+    if (info.needs_images or recipe.surgery is not None) and device != CPU:
         raise UsageError(f"--device {device}: {learner} learns from images, on the CPU only")
 
 
-def _beside(learnt: Merged, record: Provenance) -> dict[str, bytes]:
-    """Return the files that are written beside the weights, by name."""
-    files = {LEARNT: (json.dumps(dict(learnt.record), indent=1) + "\n").encode()}
+def _beside(learnt: Merged, record: Provenance, card: Callable[..., str]) -> dict[str, bytes]:
+    """Return the files beside the weights that tell of the learning, by name; none for a static merge."""
+    if not learnt.record:
+        return {}
+    files = {
+        LEARNT: (json.dumps(dict(learnt.record), indent=1) + "\n").encode(),
+        CARD: card(notes=_notes(learnt)).encode(),
+    }
     metadata = record.to_metadata()
     return files | mask_files(learnt.masks, metadata) | surgery_files(learnt.repairs, metadata)
 
 
-def _notes(learnt: Merged | None) -> str:
-    if learnt is None:
-        return ""
+def _notes(learnt: Merged) -> str:
     return "\n\n".join(filter(None, [_collapse_notes(learnt), _mask_notes(learnt), _surgery_notes(learnt)]))
 
 

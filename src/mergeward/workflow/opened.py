@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +36,10 @@ def open_task(spec: str | Path | Task, data: str | Path | None, seed: int) -> Ta
 
 
 def with_weights(
-    source: Checkpoint, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None
+    source: Checkpoint,
+    weights: Mapping[str, Tensor],
+    dtype: torch.dtype | None = None,
+    done: Collection[str] = (),
 ) -> Iterator[Piece]:
     """Return every tensor of a checkpoint as one piece, in file order, with some in place of its own.
 
@@ -44,8 +47,11 @@ def with_weights(
         source: The checkpoint.
         weights: What to put in place of its tensors, by name.
         dtype: Type of the floating tensors; by default each has the source's.
+        done: Tensors to leave out.
     """
     for name, info in source.tensors.items():
+        if name in done:
+            continue
         value = weights[name] if name in weights else source.read(name)
         yield Piece(name, 0, value.to(dtype or info.dtype) if info.dtype.is_floating_point else value)
 

@@ -15,7 +15,7 @@ from mergeward.merge.mergekit import without_idle
 from mergeward.merge.static.problem import BLOCK, StaticMerge
 from mergeward.recipe import Recipe
 from mergeward.workflow.job import MergeJob, as_recipe, checked_method, open_job
-from mergeward.workflow.merge import check_options
+from mergeward.workflow.merge import check_device
 
 NO_HASH = "0" * 64
 VALUES_HELD = 10
@@ -61,7 +61,6 @@ def plan_merge(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     out: str | Path,
     *,
-    resume: bool = False,
     device: str = "cpu",
     threads: int | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -73,7 +72,7 @@ def plan_merge(
     recipe = as_recipe(recipe)
     info, _ = checked_method(recipe)
     place = find_device(device)
-    check_options(recipe, info, resume=resume, device=place)
+    check_device(recipe, info, place)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
         job = open_job(recipe, stack, device=place)

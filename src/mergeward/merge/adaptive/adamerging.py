@@ -7,12 +7,11 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from mergeward import progress
 from mergeward.compute import fixed_threads
 from mergeward.merge.adaptive.merged_encoder import Blocks
 from mergeward.merge.adaptive.objectives import image_entropy
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
-from mergeward.merge.adaptive.session import Session, SessionParameters, finite
+from mergeward.merge.adaptive.session import Session, SessionParameters
 from mergeward.merge.adaptive.ties_vectors import with_ties_vectors
 from mergeward.merge.method import MethodInfo
 
@@ -59,7 +58,7 @@ def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveR
         if parameters.vectors == "ties":
             problem = with_ties_vectors(problem, parameters.density)
         session = Session(problem, parameters, lr=parameters.lr)
-        start = session.balance()
+        start = session.learning.remember("start", session.balance)
         loss = fit_coefficients(session, parameters.steps, label="adamerging")
         return session.result({"loss": loss, "balance": {"start": start, "end": session.balance()}})
 
@@ -72,23 +71,21 @@ def fit_coefficients(
     Args:
         session: What to learn on; its coefficients go on from where they are.
         steps: Number of Adam steps.
-        label: Name of the work in progress displays and errors.
+        label: Name of the stage, shown as progress and in errors.
         mask: What `Session.merge` takes, or None for ones.
         first_batch: Index of the first batch; the following steps use the following ones.
 
     Returns:
         The loss at each step.
     """
-    losses = []
-    numbers = progress.track(range(steps), label)
-    for step in numbers:
+    learning = session.learning
+    for step in learning.steps(label, steps, paced=[session.coefficients.optimizer]):
         session.merge(mask)
         loss, _ = session.gradient(session.batches[first_batch + step], image_entropy)
-        losses.append(finite(loss, label, step))
+        learning.record({label: loss})
         session.step_along()
-        numbers.note = f"loss {losses[-1]:.3f}"
     session.merge(mask)
-    return losses
+    return learning.losses.get(label, [])
 
 
 INFO = MethodInfo(

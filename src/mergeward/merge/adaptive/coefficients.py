@@ -27,6 +27,9 @@ class Coefficients:
         lr: Adam step size.
         clamp: Whether the values are projected onto [0, 1].
         dtype: Type of the values.
+
+    Attributes:
+        optimizer: What moves them.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class Coefficients:
         self._shape = (contributions, tensors)
         self._shared = granularity == "task"
         self._values = torch.full((contributions, 1 if self._shared else tensors), initial, dtype=dtype)
-        self._optimizer = Adam(self._values.view(-1), lr=lr)
+        self.optimizer = Adam(self._values.view(-1), lr=lr)
 
     def by_tensor(self) -> Tensor:
         """Return the present values as `[T, L]`."""
@@ -57,8 +60,8 @@ class Coefficients:
         if self._carried is not None:
             gradient, self._carried = gradient + self._carried, None
         own = gradient.sum(1) if self._shared else gradient.reshape(-1)
-        self._optimizer.begin()
-        self._optimizer.update((0, len(own)), own)
+        self.optimizer.begin()
+        self.optimizer.update((0, len(own)), own)
         if self._clamp:
             self._values.clamp_(0, 1)
 
@@ -73,11 +76,11 @@ class Coefficients:
     def restart(self) -> None:
         """Set every value to what it was at the start, and forget Adam's moments."""
         self.put_back()
-        self._optimizer.restart()
+        self.optimizer.restart()
 
     def set_lr(self, lr: float) -> None:
         """Go on with another step size."""
-        self._optimizer.lr = lr
+        self.optimizer.lr = lr
 
     def named(self, contributions: Sequence[str], tensors: Sequence[str]) -> dict[str, dict[str, float]]:
         """Return the present values by contribution and tensor."""
@@ -88,9 +91,11 @@ class Coefficients:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what it has learnt."""
-        return {"values": self._values, **self._optimizer.state_dict()}
+        carried = {} if self._carried is None else {"carried": self._carried}
+        return {"values": self._values, **carried, **self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state_dict` returned."""
         self._values.copy_(state["values"])
-        self._optimizer.load_state_dict(state)
+        self._carried = state.get("carried")
+        self.optimizer.load_state_dict(state)

@@ -24,17 +24,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergeward import progress
 from mergeward.compute import fixed_threads
 from mergeward.errors import CheckpointError
 from mergeward.merge.adaptive.adamerging import fit_coefficients
+from mergeward.merge.adaptive.learning import GeneratorState
 from mergeward.merge.adaptive.masks import ConcreteMask
 from mergeward.merge.adaptive.merged_encoder import Product
 from mergeward.merge.adaptive.objectives import image_entropy, predictions
+from mergeward.merge.adaptive.optimizer import Adam
 from mergeward.merge.adaptive.perturbation import Perturbations, PixelSpace
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.adaptive.safety import Adversary, Safety
-from mergeward.merge.adaptive.session import Session, SessionParameters, finite
+from mergeward.merge.adaptive.session import Session, SessionParameters
 from mergeward.seeding import torch_generator
 
 
@@ -122,6 +123,11 @@ class Plan:
         """How many batches one alternation uses."""
         return 1 + (self.coefficients is not None) + self.switches.fresh_batches
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the loss of an alternation."""
+        return ("performance",) if self.safety is None else ("performance", "safety", "perturbation")
+
 
 class MaskLearner:
     """What is learnt, and one alternation of the learning.
@@ -162,10 +168,13 @@ class MaskLearner:
         self._reuse(problem.masks)
         self._noise = torch_generator(problem.seed, f"{plan.name} masks")
         self.adversary = None if plan.safety is None else self._meet(problem, plan.safety, dtype)
+        self.session.learning.add(**self.masks, noise=GeneratorState(self._noise))
+        if self.adversary is not None:
+            self.session.learning.add(perturbations=self.adversary.perturbations)
 
     def alternate(self, step: int) -> dict[str, Tensor]:
         """Learn for one alternation; return the parts of its loss by name."""
-        session, parts = self.session, {}
+        session, adversary = self.session, self.adversary
         first = step * self._plan.batches
         for mask in self.masks.values():
             mask.draw(self._noise)
@@ -177,24 +186,40 @@ class MaskLearner:
         *others, last = self.masks.values()
         for mask in others:
             learnt = session.gradient(images, image_entropy)
-            if self.adversary is not None and self.adversary.safety.all_masks:
-                self.adversary.add_gradient(images, learnt.classes)
+            if adversary is not None and adversary.safety.all_masks:
+                adversary.add_gradient(images, learnt.classes)
             self._step_mask(mask)
             session.engine.remask(self.product())
-        if self._plan.switches.fresh_batches and self.adversary is not None:
-            with torch.no_grad():
-                classes = predictions(session.logits(images))
-            parts["perturbation"] = self.adversary.climb(images, classes)
-            images = session.batches[first + 1]
-        parts["performance"], classes = session.gradient(images, image_entropy)
-        if self.adversary is not None:
-            if not self._plan.switches.fresh_batches:
-                parts["perturbation"] = self.adversary.climb(images, classes)
-            parts["safety"] = self.adversary.add_gradient(images, classes)
+        if adversary is None:
+            performance, _ = session.gradient(images, image_entropy)
+            parts = {"performance": performance}
+        else:
+            parts = self._detect(adversary, images, first + 1)
         if self._plan.switches.carry:
             session.coefficients.carry(session.engine.coefficient_gradient())
         self._step_mask(last)
         return parts
+
+    def _detect(self, adversary: Adversary, images: Tensor, next_batch: int) -> dict[str, Tensor]:
+        """Let the perturbations climb, and fill the engine's gradient with that of L_perf + alpha L_safe."""
+        session = self.session
+        if self._plan.switches.fresh_batches:
+            with torch.no_grad():
+                classes = predictions(session.logits(images))
+            attack = adversary.climb(images, classes)
+            images = session.batches[next_batch]
+            performance, classes = session.gradient(images, image_entropy)
+        else:
+            performance, classes = session.gradient(images, image_entropy)
+            attack = adversary.climb(images, classes)
+        safety = adversary.add_gradient(images, classes)
+        return {"performance": performance, "safety": safety, "perturbation": attack}
+
+    @property
+    def optimizers(self) -> tuple[Adam, ...]:
+        """What moves coefficients and masks."""
+        masks = (mask.optimizer for mask in self.masks.values())
+        return (self.session.coefficients.optimizer, *masks)
 
     def product(self) -> Product:
         """Return the product of the masks, made tensor by tensor."""
@@ -284,19 +309,21 @@ def merge_with_masks(
     with fixed_threads():
         learner = MaskLearner(problem, plan, dtype)
         session = learner.session
-        balance = {"start": session.balance()}
+        learning = session.learning
+        balance = {"start": learning.remember("start", session.balance)}
         losses = {} if problem.masks is not None else _learn(learner, plan)
         mask = learner.fix_masks(problem.seed)
-        if plan.switches.restart and plan.coefficients is not None:
+        stage = f"{plan.name}: coefficients"
+        if plan.switches.restart and not learning.begun(stage):
             session.coefficients.restart()
         session.merge(mask)
-        balance["masks"] = session.balance()
+        balance["masks"] = learning.remember("masks", session.balance)
         if (coefficients := plan.coefficients) is not None:
             session.coefficients.set_lr(coefficients.coefficient_lr)
             losses["coefficients"] = fit_coefficients(
                 session,
                 coefficients.coefficient_steps,
-                label=f"{plan.name}: coefficients",
+                label=stage,
                 mask=mask,
                 first_batch=plan.batches * plan.parameters.steps,
             )
@@ -307,14 +334,12 @@ def merge_with_masks(
 
 
 def _learn(learner: MaskLearner, plan: Plan) -> dict[str, list[float]]:
-    losses: dict[str, list[float]] = {}
-    numbers = progress.track(range(plan.parameters.steps), f"{plan.name}: masks")
-    for step in numbers:
-        for name, value in learner.alternate(step).items():
-            losses.setdefault(name, []).append(finite(value, plan.name, step))
-        safety = f" safety {losses['safety'][-1]:.3f}" if "safety" in losses else ""
-        numbers.note = f"loss {losses['performance'][-1]:.3f}{safety}"
-    return losses
+    learning = learner.session.learning
+    for step in learning.steps(f"{plan.name}: masks", plan.parameters.steps, paced=learner.optimizers):
+        parts = learner.alternate(step)
+        weight = 0.0 if plan.safety is None else plan.safety.alpha
+        learning.record(parts, parts["performance"] + weight * parts.get("safety", 0.0))
+    return {name: learning.losses.get(name, []) for name in plan.parts}
 
 
 def _describe(learner: MaskLearner, problem: AdaptiveProblem) -> dict[str, Any]:

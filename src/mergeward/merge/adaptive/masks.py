@@ -35,6 +35,7 @@ class ConcreteMask:
 
     Attributes:
         logits: `[P]`, 0 at the start (each weight is kept with probability one half).
+        optimizer: What moves them.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class ConcreteMask:
         noise = torch.float16 if dtype == torch.float32 else dtype
         self._noise = torch.zeros(layout.size, dtype=noise, device=device)
         self._drawn = True
-        self._optimizer = Adam(self.logits, lr=lr)
+        self.optimizer = Adam(self.logits, lr=lr)
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> None:
@@ -113,10 +114,10 @@ class ConcreteMask:
             gradient: dL/dvalue at the last draw: `[P]`, or what gives it `[n]` tensor by tensor.
         """
         blocks = self._layout.blocks(gradient) if isinstance(gradient, Tensor) else None
-        self._optimizer.begin()
+        self.optimizer.begin()
         for tensor, span in enumerate(self._layout.spans):
             given = gradient(tensor) if blocks is None else blocks[tensor]  # type: ignore[operator]
-            self._optimizer.update(span, self._logits_gradient(tensor, given))
+            self.optimizer.update(span, self._logits_gradient(tensor, given))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return a float32 copy of the logits by tensor, each in the tensor's shape."""
@@ -136,9 +137,9 @@ class ConcreteMask:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what it has learnt; the noise of the last draw is none of it."""
-        return {"logits": self.logits, **self._optimizer.state_dict()}
+        return {"logits": self.logits, **self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state_dict` returned."""
         self.logits.copy_(state["logits"])
-        self._optimizer.load_state_dict(state)
+        self.optimizer.load_state_dict(state)

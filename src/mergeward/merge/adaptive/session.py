@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +14,7 @@ from mergeward.merge.adaptive.balance import Balance, balance_of, collapses
 from mergeward.merge.adaptive.batches import Batches
 from mergeward.merge.adaptive.coefficients import Coefficients
 from mergeward.merge.adaptive.heads import apply_head, apply_heads
+from mergeward.merge.adaptive.learning import Learning
 from mergeward.merge.adaptive.merged_encoder import Blocks, MergedEncoder
 from mergeward.merge.adaptive.passes import Part, automatic_size, passes
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
@@ -53,6 +53,18 @@ class SessionParameters(Parameters):
         description="images in one pass of the encoder; fewer take less memory and change results by "
         "rounding alone (by default as many as have 1.6 million pixels: 32 of 224 x 224)",
     )
+    step_sizes: Literal["constant", "cosine"] = Field(
+        default="constant", description="`cosine` lets the step sizes fall to zero over each stage"
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="end a stage when the mean loss of so many steps on the adapt images is no longer below "
+        "that of as many before (by default every step is taken)",
+    )
+    gain: float = Field(
+        default=0.01, ge=0, lt=1, description="share by which that mean must fall for the stage to go on"
+    )
 
 
 ImageLoss = Callable[[Tensor, Part], Tensor]
@@ -85,6 +97,7 @@ class Session:
         engine: The merged encoder.
         coefficients: The merging coefficients.
         batches: Batches of adapt images, all tasks side by side.
+        learning: The stages of the learning; the coefficients are a part of it.
     """
 
     def __init__(
@@ -117,6 +130,13 @@ class Session:
             clamp=clamp,
             dtype=dtype,
         )
+        self.learning = Learning(
+            problem.store,
+            step_sizes=parameters.step_sizes,
+            patience=parameters.patience,
+            gain=parameters.gain,
+        )
+        self.learning.add(coefficients=self.coefficients)
         self.batches = Batches(problem.tasks, parameters.batch_size, problem.seed, dtype)
         size = parameters.micro_batch or automatic_size(problem.tasks[0].images.shape[-1])
         self._passes = passes(self.batches.sizes, size)
@@ -207,15 +227,3 @@ class Session:
         coefficients = self.coefficients.named(self._problem.names, names)
         whole = {**record, "collapsed": found, "coefficients": coefficients}
         return AdaptiveResult(self.engine.weights(), whole, masks or {})
-
-
-def finite(loss: Tensor, method: str, step: int) -> float:
-    """Return a loss as a number.
-
-    Raises:
-        MergewardError: It is NaN or infinite: nothing can be learnt from there on.
-    """
-    value = loss.item()
-    if not math.isfinite(value):
-        raise MergewardError(f"{method}: the loss became {value} at step {step + 1}; nothing was written")
-    return value

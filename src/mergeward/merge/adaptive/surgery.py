@@ -25,9 +25,9 @@ from torch.nn import functional as F
 from mergeward import progress
 from mergeward.compute import fixed_threads
 from mergeward.merge.adaptive.batches import shuffled
+from mergeward.merge.adaptive.learning import finite
 from mergeward.merge.adaptive.members import features_of, with_weights
 from mergeward.merge.adaptive.problem import AdaptiveProblem, UnlabelledTask
-from mergeward.merge.adaptive.session import finite
 from mergeward.merge.method import Parameters
 from mergeward.seeding import torch_generator
 

@@ -1,0 +1,70 @@
+"""Where an adaptive merge keeps what it has learnt, beside the output that it will write."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mergeward.checkpoint.state import read_state, write_state
+from mergeward.compute import thread_count
+from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.merge.adaptive.learning import Saved
+from mergeward.provenance import package_version
+
+STATE = "learning.safetensors"
+SECONDS = 180.0
+"""How often a state is kept, unless a merge is told otherwise."""
+
+
+class StateFile:
+    """The latest state in a file; see `merge.adaptive.learning.Store`.
+
+    Args:
+        folder: Where the file is.
+        seconds: Least time from one state to the next; 0 keeps one after every step.
+    """
+
+    def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
+        self._path = folder / STATE
+        self._seconds = seconds
+        self._last = time.monotonic()
+
+    def load(self) -> Saved | None:
+        """Return what an interrupted run kept, if anything.
+
+        Raises:
+            OutputError: The file is damaged.
+        """
+        found = read_state(self._path)
+        return None if found is None else Saved(*found)
+
+    def due(self) -> bool:
+        """Tell whether the last state is old enough."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def save(self, saved: Saved) -> None:
+        """Keep a state in place of the last one."""
+        write_state(self._path, saved.tensors, saved.notes)
+        self._last = time.monotonic()
+
+    def remove(self) -> None:
+        """Drop the state: the merge has ended."""
+        self._path.unlink(missing_ok=True)
+
+
+def learning_identity(tasks: Sequence[UnlabelledTask]) -> str:
+    """Return what decides the bits of a learning beside the recipe and the models.
+
+    That is every image and every head, the number of threads, and the versions of what computes.
+    """
+    digest = hashlib.sha256()
+    digest.update(f"{package_version()} {torch.__version__} {thread_count()}".encode())
+    for task in tasks:
+        digest.update(f"\0{task.name}\0{list(task.images.shape)}\0{list(task.head.shape)}\0".encode())
+        digest.update(task.images.contiguous().numpy().data)
+        digest.update(task.head.contiguous().numpy().data)
+    return digest.hexdigest()
