@@ -68,7 +68,7 @@ def test_examples_are_of_other_classes_than_the_target(results: Results) -> None
             assert example.true_class != pictures.target_class
             assert set(example.predictions) == set(QUICK)
             changed = (example.clean != example.triggered).any(axis=-1)
-            assert not changed[pictures.mask == 0].any()
+            assert not changed[pictures.footprint == 0].any()
 
 
 def test_a_second_run_trains_and_merges_nothing(
