@@ -3,8 +3,8 @@
     python benchmarks/adaptive.py [--quick] [--peers none] [--json docs/benchmarks/adaptive.json]
 
 Both learn on the same random-weight CLIP image tower, from random images that are in memory before the first
-step. Makes the checkpoints on first use (about 5 GB). Nothing else should run meanwhile. What is measured, and
-how, is in `docs/benchmarks.md`.
+step. Makes the checkpoints on first use (about 5 GB). Nothing else should run meanwhile. What is measured,
+and how, is in `docs/benchmarks.md`.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Bench:
         if done.failure is not None:
             return done
         steps = json.loads(result.read_text(encoding="utf-8"))["seconds"]
-        return replace(done, seconds=median(steps[WARM_STEPS:]))
+        return replace(done, seconds=median(steps[WARM_STEPS:] or steps))
 
 
 def compared(bench: Bench, sizes: Sizes) -> list[Row]:

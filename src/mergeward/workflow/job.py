@@ -53,7 +53,7 @@ class MergeJob:
         scope: Names of the tensors that take part.
         seed: Seed of everything random.
         recorded: Its settings as the output's provenance record has them.
-        device: Where a static method computes.
+        device: Where to compute.
     """
 
     info: MethodInfo
@@ -107,6 +107,7 @@ class MergeJob:
             names=self.names,
             tasks=tasks,
             seed=self.seed,
+            device=self.device,
             store=store,
         )
         result = self.info.run(problem, self.schedule.default.parameters)
@@ -158,7 +159,7 @@ def open_job(recipe: Recipe, stack: ExitStack, *, device: torch.device = CPU) ->
     Args:
         recipe: What to merge.
         stack: Closes the checkpoints.
-        device: Where a static method computes.
+        device: Where to compute.
 
     Raises:
         UsageError: There is no such method.

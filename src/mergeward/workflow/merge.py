@@ -15,6 +15,7 @@ from mergeward.compute import find_device, use_threads
 from mergeward.errors import UsageError
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.method import MethodInfo
+from mergeward.processes import from_first, joined, own_device, process_number, wait_for_all
 from mergeward.provenance import model_card
 from mergeward.recipe import Recipe
 from mergeward.vision import Clip
@@ -55,13 +56,15 @@ def merge(
     """Merge the contributions of a recipe into its base and write the result.
 
     Everything that can be wrong with the recipe is found before the first tensor is read. A merge that is
-    interrupted leaves what it wrote and learnt in a hidden folder beside `out`.
+    interrupted leaves what it wrote and learnt in a hidden folder beside `out`. Processes that a launcher
+    started (`torchrun`, `accelerate launch`) learn together, each from its share of the images; the first of
+    them writes.
 
     Args:
         recipe: Path of a YAML file, its content as a mapping, or a `Recipe`.
         out: Folder to write, in Hugging Face layout; must not exist.
         resume: Whether to go on from what an interrupted run of the same merge left.
-        device: Where to compute: "cpu", "cuda" or "cuda:N"; static methods only.
+        device: Where to compute: "cpu", "cuda" or "cuda:N".
         threads: On how many threads; by default `MERGEWARD_THREADS`, or two.
         shard_bytes: Size above which the weights are divided among files.
         state_seconds: How often an adaptive method keeps what it has learnt, for a run that goes on.
@@ -81,10 +84,12 @@ def merge(
     """
     recipe = as_recipe(recipe)
     info, _ = checked_method(recipe)
-    place = find_device(device)
+    place = find_device(own_device(device))
     check_device(info, place)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
+        if info.kind == "adaptive":
+            stack.enter_context(joined(place))
         job = open_job(recipe, stack, device=place)
         vacant(out)
         job.check()
@@ -92,23 +97,25 @@ def merge(
         hashes = digest_all([job.base, *job.contributions])
         record = job.provenance(dict(zip([BASE, *job.names], hashes, strict=True)))
         title = f"{info.name} of {len(job.names)} contributions"
-        output = stack.enter_context(
-            open_output(
-                out,
-                like=job.base,
-                metadata=record.to_metadata(),
-                card=model_card(record, title=title, base_model=recipe.base, contributions=job.names),
-                dtype=recipe.torch_dtype,
-                shard_bytes=shard_bytes,
-                resume=resume,
-                identity=learning_identity(tasks) if tasks else "",
-            )
+        opened = open_output(
+            out,
+            like=job.base,
+            metadata=record.to_metadata(),
+            card=model_card(record, title=title, base_model=recipe.base, contributions=job.names),
+            dtype=recipe.torch_dtype,
+            shard_bytes=shard_bytes,
+            resume=resume,
+            identity=learning_identity(tasks) if tasks else "",
         )
-        state = StateFile(output.folder, state_seconds)
-        pieces, learnt = job.run(clip, tasks, recipe.torch_dtype, output.done, state)
-        for piece in pieces:
-            output.write(piece)
-        state.remove()
+        output = stack.enter_context(opened) if process_number() == 0 else None
+        state = StateFile(from_first(output.folder if output else None), state_seconds)
+        done = output.done if output else ()
+        pieces, learnt = job.run(clip, tasks, recipe.torch_dtype, done, state)
+        wait_for_all()
+        if output:
+            for piece in pieces:
+                output.write(piece)
+            state.remove()
     return MergeReport(Path(out), info.name, record.inputs, record.backdoored_inputs, learnt)
 
 
@@ -118,8 +125,8 @@ def check_device(info: MethodInfo, device: torch.device) -> None:
     Raises:
         UsageError: It learns from images, and cannot.
     """
-    if info.kind == "adaptive" and device != CPU:
-        raise UsageError(f"--device {device}: {info.name} learns from images, on the CPU only")
+    if info.kind == "adaptive" and device != CPU and not info.any_device:
+        raise UsageError(f"--device {device}: {info.name} computes on the CPU only")
 
 
 def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip | None, list[UnlabelledTask]]:

@@ -79,4 +79,5 @@ INFO = MethodInfo(
     run=run,
     parameters=AdaMergingParameters,
     needs_images=True,
+    any_device=True,
 )

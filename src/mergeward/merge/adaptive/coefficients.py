@@ -26,6 +26,7 @@ class Coefficients:
         initial: Starting value of all.
         lr: Adam step size.
         dtype: Type of the values.
+        device: Where they are.
 
     Attributes:
         optimizer: What moves them.
@@ -40,10 +41,13 @@ class Coefficients:
         initial: float,
         lr: float,
         dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
     ) -> None:
         self._shape = (contributions, tensors)
         self._shared = granularity == "task"
-        self._values = torch.full((contributions, 1 if self._shared else tensors), initial, dtype=dtype)
+        self._values = torch.full(
+            (contributions, 1 if self._shared else tensors), initial, dtype=dtype, device=device
+        )
         self.optimizer = Adam(self._values.view(-1), lr=lr)
 
     def by_tensor(self) -> Tensor:

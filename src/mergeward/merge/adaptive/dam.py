@@ -148,7 +148,13 @@ class _State:
         session = Session(problem, parameters, lr=parameters.base_lr, dtype=dtype)
         layout = session.engine.layout
         shared, detection = (
-            ConcreteMask(layout, temperature=parameters.temperature, lr=parameters.mask_lr, dtype=dtype)
+            ConcreteMask(
+                layout,
+                temperature=parameters.temperature,
+                lr=parameters.mask_lr,
+                dtype=dtype,
+                device=problem.device,
+            )
             for _ in range(2)
         )
         perturbations = Perturbations(
@@ -157,6 +163,7 @@ class _State:
             bound=parameters.adv_bound,
             lr=parameters.adv_lr,
             dtype=dtype,
+            device=problem.device,
         )
         noise = torch_generator(problem.seed, "dam masks")
         session.learning.add(
@@ -236,4 +243,5 @@ INFO = MethodInfo(
     run=run,
     parameters=DamParameters,
     needs_images=True,
+    any_device=True,
 )

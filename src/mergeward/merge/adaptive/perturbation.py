@@ -22,6 +22,7 @@ class Perturbations:
         bound: L-infinity bound, as a share of the pixel range.
         lr: Adam step size, in the same unit.
         dtype: Type of the pixels.
+        device: Where they are.
 
     Attributes:
         values: `[T, 3, S, S]`, 0 at the start.
@@ -35,10 +36,11 @@ class Perturbations:
         bound: float,
         lr: float,
         dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
     ) -> None:
         self._sizes = list(sizes)
         self._bound = bound
-        self.values = torch.zeros(len(sizes), 3, side, side, dtype=dtype, requires_grad=True)
+        self.values = torch.zeros(len(sizes), 3, side, side, dtype=dtype, device=device, requires_grad=True)
         self._optimizer = Adam(self.values.detach().view(-1), lr=lr)
 
     def apply(self, images: Tensor) -> Tensor:

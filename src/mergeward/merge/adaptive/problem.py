@@ -17,6 +17,7 @@ from mergeward.errors import CheckpointError, DataError, UnsupportedError
 from mergeward.merge.adaptive.learning import Store
 
 _SHOWN = 3
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class AdaptiveProblem:
         names: One name a contribution, for the record.
         tasks: The tasks to merge for; any number, in no relation to the contributions.
         seed: Seed of every random draw.
-        store: Where the state of the learning is kept for a run that goes on after an interruption; None keeps
-            none.
+        device: Where to compute.
+        store: Where the state of the learning is kept, for a run that goes on after an interruption; None
+            keeps none.
 
     Raises:
         CheckpointError: A contribution lacks a tensor of the base, has one more, or one of another shape.
@@ -81,6 +83,7 @@ class AdaptiveProblem:
     names: Sequence[str]
     tasks: Sequence[UnlabelledTask]
     seed: int
+    device: torch.device = CPU
     store: Store | None = None
 
     def __post_init__(self) -> None:

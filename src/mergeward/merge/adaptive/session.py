@@ -18,6 +18,7 @@ from mergeward.merge.adaptive.merged_encoder import Blocks, MergedEncoder
 from mergeward.merge.adaptive.passes import Part, automatic_size, passes
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.method import Parameters
+from mergeward.processes import add_up, process_count, process_number
 
 BALANCE_IMAGES = 256
 """At most so many adapt images a task are looked at when the balance of predicted classes is recorded."""
@@ -49,8 +50,8 @@ class SessionParameters(Parameters):
     micro_batch: int | None = Field(
         default=None,
         ge=1,
-        description="images in one pass of the encoder; fewer take less memory and change results by rounding "
-        "alone (by default as many as have 1.6 million pixels: 32 of 224 x 224)",
+        description="images in one pass of the encoder; fewer take less memory and change results by "
+        "rounding alone (by default as many as have 1.6 million pixels: 32 of 224 x 224)",
     )
     step_sizes: Literal["constant", "cosine"] = Field(
         default="constant", description="`cosine` lets the step sizes fall to zero over each stage"
@@ -75,7 +76,7 @@ class Learnt(NamedTuple):
 
     Attributes:
         loss: The sum over tasks of a task's mean loss.
-        classes: The predicted class of every image: int64 `[B_t]` for each task.
+        classes: The predicted class of every image that this process looked at: int64 `[B_t]` for each task.
     """
 
     loss: Tensor
@@ -108,7 +109,7 @@ class Session:
     ) -> None:
         self._problem = problem
         self._dtype = dtype
-        self._heads = [task.head.to(dtype) for task in problem.tasks]
+        self._heads = [task.head.to(problem.device, dtype) for task in problem.tasks]
         self.engine = MergedEncoder(
             problem.encoder,
             problem.base,
@@ -116,6 +117,7 @@ class Session:
             precision=parameters.precision,
             storage=parameters.task_vectors,
             dtype=dtype,
+            device=problem.device,
         )
         self.coefficients = Coefficients(
             len(problem.contributions),
@@ -124,6 +126,7 @@ class Session:
             initial=parameters.initial_coefficient,
             lr=lr,
             dtype=dtype,
+            device=problem.device,
         )
         self.learning = Learning(
             problem.store,
@@ -132,9 +135,10 @@ class Session:
             gain=parameters.gain,
         )
         self.learning.add(coefficients=self.coefficients)
-        self.batches = Batches(problem.tasks, parameters.batch_size, problem.seed, dtype)
-        size = parameters.micro_batch or automatic_size(problem.tasks[0].images.shape[-1])
-        self._passes = passes(self.batches.sizes, size)
+        self.batches = Batches(problem.tasks, parameters.batch_size, problem.seed, dtype, problem.device)
+        largest = parameters.micro_batch or automatic_size(problem.tasks[0].images.shape[-1])
+        share = -(-sum(self.batches.sizes) // process_count())
+        self._passes = passes(self.batches.sizes, min(largest, share))[process_number() :: process_count()]
         self.engine.merge(self.coefficients.by_tensor())
 
     def merge(self, mask: Tensor | Blocks | None = None) -> None:
@@ -163,37 +167,42 @@ class Session:
     def add_gradient(self, images: Tensor, loss: ImageLoss, *, scale: float = 1.0) -> Learnt:
         """Add `scale` times the gradient of a loss over a batch to the engine's gradient; see `gradient`."""
 
-        def descend(total: Tensor, _: Tensor) -> None:
+        def descend(total: Tensor, _: slice) -> None:
             (scale * total).backward()  # type: ignore[no-untyped-call]
 
-        return self._over(images, loss, descend)
+        if process_number():  # what is there already is in the first process's share of the sum
+            self.engine.clear()
+        learnt = self._over(images, loss, descend)
+        add_up(self.engine.gradient)
+        return learnt
 
     def image_gradient(self, images: Tensor, loss: ImageLoss) -> tuple[Tensor, Learnt]:
         """Return the gradient of a loss over a batch with respect to its images, in their shape."""
-        gradients = []
+        leaf = images.detach().requires_grad_()
+        gradient = torch.zeros_like(leaf)
 
-        def collect(total: Tensor, pixels: Tensor) -> None:
-            gradients.extend(torch.autograd.grad(total, [pixels]))
+        def collect(total: Tensor, rows: slice) -> None:
+            (own,) = torch.autograd.grad(total, [leaf])
+            gradient[rows] = own[rows]
 
         with self.engine.frozen():
-            learnt = self._over(images.detach().requires_grad_(), loss, collect)
-        return torch.cat(gradients), learnt
+            learnt = self._over(leaf, loss, collect)
+        return add_up(gradient), learnt
 
-    def _over(self, images: Tensor, loss: ImageLoss, use: Callable[[Tensor, Tensor], None]) -> Learnt:
-        """Hand the loss of each pass to `use`, with the images of the pass, and gather the rest."""
+    def _over(self, images: Tensor, loss: ImageLoss, use: Callable[[Tensor, slice], None]) -> Learnt:
+        """Hand the loss of each of this process's passes to `use`, with their rows, and gather the rest."""
         total = images.new_zeros(())
-        classes: list[list[Tensor]] = [[] for _ in self.batches.sizes]
+        classes = [images.new_zeros(size, dtype=torch.int64) for size in self.batches.sizes]
         for one in self._passes:
-            pixels = images[one.rows]
-            features = self.engine.features(pixels).split([part.count for part in one.parts])
+            features = self.engine.features(images[one.rows]).split([part.count for part in one.parts])
             share = total.new_zeros(())
             for part, own in zip(one.parts, features, strict=True):
                 logits = self._logits(own, part.task)
                 share = share + loss(logits, part).sum() / self.batches.sizes[part.task]
-                classes[part.task].append(logits.detach().argmax(-1))
-            use(share, pixels)
+                classes[part.task][part.rows] = logits.detach().argmax(-1)
+            use(share, one.rows)
             total += share.detach()
-        return Learnt(total, [torch.cat(found) for found in classes])
+        return Learnt(add_up(total), classes)
 
     def step_along(self) -> None:
         """Let the coefficients take one step down the engine's gradient; theta stays until the next merge."""
@@ -208,7 +217,9 @@ class Session:
         ]
         with torch.no_grad():
             chunks = torch.split(torch.cat(chosen), _CHUNK)
-            features = torch.cat([self.engine.features(to_unit(chunk, self._dtype)) for chunk in chunks])
+            features = torch.cat(
+                [self.engine.features(to_unit(chunk, self._dtype, self._problem.device)) for chunk in chunks]
+            )
             logits = self._apply_heads(features, [len(images) for images in chosen])
         return balances([task.name for task in self._problem.tasks], logits)
 
