@@ -63,6 +63,6 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
         for done in launched([sys.executable, str(WORKER), str(file)], count):
             assert done.returncode == 0, done.stderr
     one, two = (torch.load(file) for file in files)
-    assert bool(one["shared"].any())
+    assert bool(one["task_shared"].any())
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-8, atol=1e-10, msg=name)

@@ -23,6 +23,7 @@ from mergeward.workflow import (
     harden,
     inspect,
     merge,
+    tradeoff,
 )
 
 __version__ = package_version()
@@ -47,4 +48,5 @@ __all__ = [
     "load_task",
     "load_trigger",
     "merge",
+    "tradeoff",
 ]

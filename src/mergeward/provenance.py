@@ -100,7 +100,7 @@ def model_card(
         notes: Markdown to put before the record.
     """
     front = yaml.safe_dump(_front_matter(record, base_model), sort_keys=False, allow_unicode=True)
-    parts = [f"---\n{front}---", f"# {_plain(title)}"]
+    parts = [f"---\n{front}---", f"# {plain(title)}"]
     if record.backdoor:
         parts.append(_warning(record))
     parts.append(_origin(record, base_model, contributions))
@@ -124,7 +124,7 @@ def _front_matter(record: Provenance, base_model: str) -> dict[str, Any]:
 
 
 def _warning(record: Provenance) -> str:
-    names = ", ".join(f"`{_plain(name)}`" for name in record.backdoored_inputs) or "an input"
+    names = ", ".join(f"`{plain(name)}`" for name in record.backdoored_inputs) or "an input"
     if record.kind == "merge":
         reason = f"It was merged from {names}, which carries a backdoor made for research."
     elif record.kind == "hardened":
@@ -143,15 +143,15 @@ def _warning(record: Provenance) -> str:
 
 
 def _origin(record: Provenance, base_model: str, contributions: Sequence[str]) -> str:
-    lines = [f"Made by mergeward {_plain(record.version)}, method `{_plain(record.method)}`."]
+    lines = [f"Made by mergeward {plain(record.version)}, method `{plain(record.method)}`."]
     if record.kind not in {"base", "converted"}:
-        lines.append(f"- Base: `{_plain(base_model)}`")
+        lines.append(f"- Base: `{plain(base_model)}`")
     if record.task is not None:
-        lines.append(f"- Task: `{_plain(record.task)}`")
-    lines += [f"- Contribution: `{_plain(name)}`" for name in contributions]
+        lines.append(f"- Task: `{plain(record.task)}`")
+    lines += [f"- Contribution: `{plain(name)}`" for name in contributions]
     return "\n".join([lines[0], "", *lines[1:]]).rstrip()
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that cannot end the Markdown it stands in."""
     return " ".join(text.replace("`", "'").split())

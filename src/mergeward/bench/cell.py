@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,10 +21,10 @@ from mergeward.cache import artefact
 from mergeward.checkpoint import open_checkpoint, whole_tensors
 from mergeward.evaluate import Rate, accuracy, attack_success, predict
 from mergeward.merge.adaptive import UnlabelledTask
-from mergeward.merge.registry import method
+from mergeward.merge.adaptive.surgery import Repair
 from mergeward.provenance import package_version
 from mergeward.recipe import Recipe
-from mergeward.vision import Clip, ClipEncoder
+from mergeward.vision import Clip, ClipEncoder, repaired
 from mergeward.workflow import PreparedTask
 from mergeward.workflow.job import open_job
 
@@ -112,7 +113,11 @@ class Measured:
 
 
 def merge_and_measure(
-    stage: Stage, pool: Sequence[Path], method_name: str, parameters: Mapping[str, Any]
+    stage: Stage,
+    pool: Sequence[Path],
+    method_name: str,
+    parameters: Mapping[str, Any],
+    surgery: Mapping[str, Any] | None = None,
 ) -> Measured:
     """Merge a pool and measure the result, or return what the cache holds of it.
 
@@ -121,16 +126,18 @@ def merge_and_measure(
         pool: Contribution folders, in the order of the stage's tasks.
         method_name: Merge method.
         parameters: Its parameters.
+        surgery: Parameters of the surgery on top, if any.
     """
     configuration = {
         **_identity(stage),
         "pool": [_digest(path) for path in pool],
         "method": method_name,
         "parameters": dict(parameters),
+        **({} if surgery is None else {"surgery": dict(surgery)}),
     }
 
     def make(folder: Path) -> None:
-        measured = _merge_and_measure(stage, pool, method_name, parameters)
+        measured = _merge_and_measure(stage, pool, method_name, parameters, surgery)
         (folder / RESULT).write_text(json.dumps(measured.to_json(), indent=2))
 
     return _cached(configuration, make)
@@ -182,7 +189,11 @@ def _digest(path: Path) -> str:
 
 
 def _merge_and_measure(
-    stage: Stage, pool: Sequence[Path], method_name: str, parameters: Mapping[str, Any]
+    stage: Stage,
+    pool: Sequence[Path],
+    method_name: str,
+    parameters: Mapping[str, Any],
+    surgery: Mapping[str, Any] | None,
 ) -> Measured:
     recipe = Recipe.model_validate(
         {
@@ -194,16 +205,18 @@ def _merge_and_measure(
             ],
             "parameters": dict(parameters),
             "seed": stage.seed,
+            **({} if surgery is None else {"surgery": dict(surgery)}),
         }
     )
-    unlabelled = stage.unlabelled if method(method_name).needs_images else []
     started = time.perf_counter()
     with ExitStack() as stack:
         job = open_job(recipe, stack)
-        pieces, _ = job.run(stage.clip, unlabelled, torch.float32)
-        merged = {name: tensor for name, tensor in whole_tensors(job.base, pieces) if name in job.scope}
+        unlabelled = stage.unlabelled if job.learns else []
+        merged = job.run(stage.clip, unlabelled, torch.float32)
+        tensors = whole_tensors(job.base, merged.pieces)
+        state = {name: tensor for name, tensor in tensors if name in job.scope}
     seconds = time.perf_counter() - started
-    return _measure(stage, stage.clip.encoder_with(merged), stage.tasks, seconds)
+    return _measure(stage, stage.clip.encoder_with(state), stage.tasks, seconds, merged.repairs)
 
 
 def _encoder(stage: Stage, path: Path) -> ClipEncoder:
@@ -212,16 +225,24 @@ def _encoder(stage: Stage, path: Path) -> ClipEncoder:
         return stage.clip.encoder_with({name: checkpoint.read(name).float() for name in names})
 
 
-def _measure(stage: Stage, encoder: ClipEncoder, tasks: Sequence[PreparedTask], seconds: float) -> Measured:
+def _measure(
+    stage: Stage,
+    encoder: ClipEncoder,
+    tasks: Sequence[PreparedTask],
+    seconds: float,
+    repairs: Mapping[str, Repair] = MappingProxyType({}),
+) -> Measured:
     rates = {}
     for one in tasks:
         pixels = stage.test_pixels[one.task.name]
-        rates[one.task.name] = accuracy(predict(encoder, pixels, one.head), one.labels("test"))
+        own = repaired(encoder, repairs, one.task.name)
+        rates[one.task.name] = accuracy(predict(own, pixels, one.head), one.labels("test"))
     target = stage.target
     asr, predictions = {}, {}
     for name, saved in stage.triggers.items():
         pixels = stage.test_pixels[target.task.name]
-        predicted = predict(encoder, pixels, target.head, saved.trigger)
+        own = repaired(encoder, repairs, target.task.name)
+        predicted = predict(own, pixels, target.head, saved.trigger)
         asr[name] = attack_success(predicted, target.labels("test"), stage.target_class)
         predictions[name] = [int(predicted[index]) for index in stage.examples]
     return Measured(rates, asr, predictions, seconds)

@@ -47,7 +47,13 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "task_arithmetic": {"weight": 0.3},
     "ties": {"weight": 0.3, "density": 0.2},
     "adamerging": {"steps": 40, "lr": 1e-2},
-    "dam": {"steps": 20, "coefficient_steps": 20, "base_lr": 1e-2, "mask_lr": 1e-2},
+    "dam": {
+        "steps": 20,
+        "coefficient_steps": 20,
+        "base_lr": 1e-2,
+        "coefficient_lr": 1e-2,
+        "mask_lr": 1e-2,
+    },
 }
 """The methods, with budgets that let the whole grid run in minutes on two cores."""
 

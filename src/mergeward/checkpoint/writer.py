@@ -52,6 +52,10 @@ class Output:
         self.done = frozenset(weights.done)
         self._weights = weights
 
+    def add(self, name: str, content: bytes) -> None:
+        """Write a further small file, or one of the small files anew."""
+        contained(self.folder, name).write_bytes(content)
+
     def write(self, piece: Piece) -> None:
         """Write some values of one tensor.
 

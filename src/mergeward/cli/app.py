@@ -23,6 +23,7 @@ from mergeward.cli.listing import list_command
 from mergeward.cli.merge import merge_command
 from mergeward.cli.terminal import complain, show_progress
 from mergeward.cli.testbed import testbed_app
+from mergeward.cli.tradeoff import tradeoff_command
 from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError, unknown_name
 from mergeward.provenance import package_version
 
@@ -63,6 +64,7 @@ app.command("inspect")(inspect_command)
 app.command("convert")(convert_command)
 app.command("harden")(harden_command)
 app.command("evaluate")(evaluate_command)
+app.command("tradeoff")(tradeoff_command)
 app.command("finetune")(finetune_command)
 app.command("attack")(attack_command)
 app.command("demo")(demo_command)

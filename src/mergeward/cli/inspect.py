@@ -14,7 +14,7 @@ from rich.text import Text
 from mergeward.cli.options import Json
 from mergeward.cli.terminal import print_json, say, show, warn
 from mergeward.errors import UsageError
-from mergeward.report import layers_table, write_layers_picture
+from mergeward.report import layers_table, masks_table, write_layers_picture, write_masks_picture
 from mergeward.workflow import Inspection, inspect
 
 
@@ -29,6 +29,10 @@ def inspect_command(
     picture: Annotated[
         Path | None, typer.Option("--picture", help="With --base: draw the change of each layer to this PNG.")
     ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", help="Draw what the learnt masks beside a merge keep of each layer, as PNG."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show what is in a model file and, with its base, where it was changed."""
@@ -38,6 +42,11 @@ def inspect_command(
     if picture is not None and found.distance is not None:
         write_layers_picture(found.distance, Path(found.model).name, picture)
         say(f"picture: {picture}")
+    if masks is not None:
+        if not found.masks:
+            raise UsageError(f"--masks: {checkpoint} has no learnt masks beside it")
+        write_masks_picture(found.masks, Path(found.model).name, masks)
+        say(f"picture: {masks}")
     if found.provenance is not None and found.provenance.backdoor:
         warn(f"{checkpoint} says of itself that it carries a backdoor")
     if json:
@@ -49,6 +58,8 @@ def inspect_command(
         show(layers_table(found.distance))
         if found.distance.missing:
             say(f"{len(found.distance.missing)} tensors of the base are not in it; a merge takes the base's")
+    if found.masks:
+        show(masks_table(found.masks))
 
 
 def _facts(found: Inspection) -> Table:

@@ -68,6 +68,8 @@ def merge_command(
         raise
     for name in report.backdoored_inputs:
         warn(f"{name} says of itself that it carries a backdoor; the merged model is marked accordingly")
+    for message in report.warnings:
+        warn(message)
     if json:
         print_json(
             {
@@ -75,6 +77,7 @@ def merge_command(
                 "method": report.method,
                 "inputs": dict(report.inputs),
                 "backdoored_inputs": list(report.backdoored_inputs),
+                "warnings": list(report.warnings),
             }
         )
     else:

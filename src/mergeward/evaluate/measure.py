@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mergeward.attack import PatchTrigger
 from mergeward.compute import fixed_threads
 from mergeward.errors import DataError
 from mergeward.evaluate.rate import Rate
-from mergeward.vision import ClipEncoder
 
 BATCH = 250
 
 
 @torch.inference_mode()
-def predict(
-    encoder: ClipEncoder, pixels: Tensor, head: Tensor, trigger: PatchTrigger | None = None
-) -> Tensor:
+def predict(encoder: nn.Module, pixels: Tensor, head: Tensor, trigger: PatchTrigger | None = None) -> Tensor:
     """Return the predicted label of each image.
 
     Args:
-        encoder: Image encoder, in eval mode.
+        encoder: Image encoder, in eval mode: float pixels `[B, 3, H, W]` in [0, 1] to features `[B, D]`.
         pixels: uint8 `[N, 3, H, W]`.
         head: float32 `[C, D]`.
         trigger: Pasted on every image first, if given.

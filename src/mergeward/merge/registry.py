@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mergeward.errors import UsageError, unknown_name
-from mergeward.merge.adaptive import adamerging, dam
+from mergeward.merge.adaptive import adamerging, concrete, dam, fisher, regmean
 from mergeward.merge.mergekit import ALIASES, OTHER_WORK
 from mergeward.merge.method import MethodInfo
 from mergeward.merge.static import (
@@ -59,7 +59,11 @@ METHODS: Mapping[str, MethodInfo] = {
         order.TRIMMED_MEAN,
         robust.GEOMETRIC_MEDIAN,
         robust.MULTI_KRUM,
+        fisher.INFO,
+        regmean.INFO,
         adamerging.INFO,
+        concrete.TASK_ARITHMETIC,
+        concrete.ADAMERGING,
         dam.INFO,
     )
 }

@@ -20,7 +20,7 @@ def load_recipe(path: str | Path) -> Recipe:
 
     `base_model`, `models[].model` and path-like `models[].task` are taken relative to the recipe's folder
     where something of that name exists there; else they stay as written, since they may be hub ids or names.
-    `data` is always relative to the recipe's folder.
+    `data` and `masks` are always relative to the recipe's folder.
 
     Args:
         path: The YAML file.
@@ -53,6 +53,7 @@ def _resolved(recipe: Recipe, folder: Path) -> Recipe:
             "base_model": None if recipe.base_model is None else _existing(folder, recipe.base_model),
             "models": entries,
             "data": None if recipe.data is None else str(folder / recipe.data),
+            "masks": None if recipe.masks is None else str(folder / recipe.masks),
         }
     )
 

@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mergeward.errors import RecipeError
 from mergeward.recipe.checking import describe
-from mergeward.recipe.entries import Location, ModelEntry, ParameterValues, Part
+from mergeward.recipe.entries import Location, ModelEntry, ParameterValues, Part, none_is_empty
 from mergeward.recipe.layered import LayerRange
 from mergeward.recipe.mergekit import NO_EFFECT, translated
 
@@ -35,6 +42,9 @@ class Recipe(Part):
         data: Folder that holds task files, for the tasks that are named and not embedded.
         seed: Seed of everything random.
         scope: Which tensors take part: "all", "vision", or "auto" (vision for a CLIP).
+        surgery: Parameters of representation surgery, which goes on top of the merge; None for none.
+        masks: Saved masks that the method uses instead of learning its own: `masks.safetensors`, or the
+            folder of a merged model that has it.
     """
 
     merge_method: str
@@ -49,6 +59,8 @@ class Recipe(Part):
     data: Location | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     scope: ScopeName = "auto"
+    surgery: Annotated[dict[str, Any] | None, BeforeValidator(none_is_empty)] = None
+    masks: Location | None = None
 
     @field_validator("models")
     @classmethod

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from mergeward.report.html import write_page
-from mergeward.report.layers import layers_table, write_layers_picture
+from mergeward.report.layers import layers_table, masks_table, write_layers_picture, write_masks_picture
 from mergeward.report.table import controls_table, markdown_controls, markdown_table, results_table
+from mergeward.report.tradeoff import tradeoff_table, write_tradeoff
 
 __all__ = [
     "controls_table",
     "layers_table",
     "markdown_controls",
     "markdown_table",
+    "masks_table",
     "results_table",
+    "tradeoff_table",
     "write_layers_picture",
+    "write_masks_picture",
     "write_page",
+    "write_tradeoff",
 ]

@@ -1,40 +1,36 @@
-"""The task vector by layer: a table for terminals, and a bar chart as PNG."""
+"""What is known layer by layer, as tables for terminals and bar charts as PNG: task vectors, learnt masks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from mergeward.errors import OutputError
-from mergeward.workflow.inspect import Distance, LayerEntry
-
-SCALE = 2
-"""Pixels of the picture to one of the lengths below, for sharp text."""
-
-ROW, MARGIN, BAR, NUMBER, HEAD, FONT = 22, 16, 420, 90, 56, 13
-INK, MUTED, LINE, BLUE, GROUND = "#1c1d20", "#5c6068", "#d9dadd", "#0072b2", "#ffffff"
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-MOST_ROWS = 400
-"""Layers beyond so many are left out of the picture, which says so."""
+from mergeward.report.bars import Bars, write_bars
+from mergeward.workflow.inspect import Distance
+from mergeward.workflow.masks import MaskLayer
 
 
 def layers_table(distance: Distance) -> Table:
     """Return the task vector by layer, for a terminal."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("layer", overflow="fold")
-    for head in ("values", "norm", "rms", "share %"):
-        table.add_column(head, justify="right")
+    table = _table("values", "norm", "rms", "share %")
     for one in distance.layers:
         table.add_row(
             Text(one.layer), f"{one.values:,}", f"{one.norm:.4g}", f"{one.rms:.3g}", f"{100 * one.share:.1f}"
         )
     table.add_row("all", "", f"{distance.norm:.4g}", "", "")
+    return table
+
+
+def masks_table(layers: Sequence[MaskLayer]) -> Table:
+    """Return what each learnt mask keeps of each layer, for a terminal."""
+    table = _table("mask", "values", "kept %", "favoured %")
+    for one in layers:
+        kept, favoured = f"{100 * one.kept:.1f}", f"{100 * one.favoured:.1f}"
+        table.add_row(Text(one.layer), Text(one.mask), f"{one.values:,}", kept, favoured)
     return table
 
 
@@ -49,57 +45,46 @@ def write_layers_picture(distance: Distance, title: str, path: Path) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _drawn(distance, title).save(scratch, format="PNG", optimize=True)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}") from error
+    base = Path(distance.base).name
+    changes = [one.rms for one in distance.layers]
+    bars = Bars(
+        title=title,
+        note=f"root mean square change from {base}; length of the whole {distance.norm:.4g}",
+        layers=[one.layer for one in distance.layers],
+        values=[changes],
+        series=["change"],
+        largest=max(changes, default=0.0) or 1.0,
+    )
+    write_bars(bars, path)
 
 
-def _drawn(distance: Distance, title: str) -> Image.Image:
-    layers = distance.layers[:MOST_ROWS]
-    font, heading = ImageFont.load_default(FONT * SCALE), ImageFont.load_default((FONT + 3) * SCALE)
-    names = max([font.getlength(_short(one.layer)) for one in layers], default=0.0) / SCALE
-    left = MARGIN + names + 10
-    note = f"root mean square change from {Path(distance.base).name}; length of the whole {distance.norm:.4g}"
-    if len(distance.layers) > len(layers):
-        note += f"; {len(distance.layers) - len(layers)} more layers"
-    words = max(heading.getlength(title), font.getlength(note)) / SCALE
-    width = max(left + BAR + NUMBER, MARGIN + words) + MARGIN
-    image = Image.new("RGB", (round(width * SCALE), (HEAD + ROW * len(layers) + MARGIN) * SCALE), GROUND)
-    draw = ImageDraw.Draw(image)
-    draw.text((MARGIN * SCALE, 12 * SCALE), title, fill=INK, font=heading)
-    draw.text((MARGIN * SCALE, 33 * SCALE), note, fill=MUTED, font=font)
-    _bars(draw, layers, left, font)
-    return image
+def write_masks_picture(layers: Sequence[MaskLayer], title: str, path: Path) -> None:
+    """Draw the mean probability with which each mask keeps the weights of each layer, and write it as PNG.
+
+    Args:
+        layers: What each mask keeps; every mask has the same layers, in the same order.
+        title: Name of the model.
+        path: The file to write; an older one is replaced.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    masks = list(dict.fromkeys(one.mask for one in layers))
+    by_mask = [[one for one in layers if one.mask == mask] for mask in masks]
+    bars = Bars(
+        title=title,
+        note=f"mean probability to be kept, by layer; mask {' and '.join(masks)}",
+        layers=[one.layer for one in by_mask[0]],
+        values=[[one.kept for one in own] for own in by_mask],
+        series=masks,
+        largest=1.0,
+    )
+    write_bars(bars, path)
 
 
-def _bars(draw: ImageDraw.ImageDraw, layers: Sequence[LayerEntry], left: float, font: Font) -> None:
-    largest = max((one.rms for one in layers), default=0.0) or 1.0
-    bottom = HEAD + ROW * len(layers)
-    draw.line([(left * SCALE, HEAD * SCALE), (left * SCALE, bottom * SCALE)], fill=LINE, width=SCALE)
-    for index, one in enumerate(layers):
-        middle = HEAD + (index + 0.5) * ROW
-        length = BAR * one.rms / largest
-        draw.text(((left - 10) * SCALE, middle * SCALE), _short(one.layer), fill=INK, font=font, anchor="rm")
-        if length:
-            ends = [left * SCALE, (middle - 6) * SCALE, (left + length) * SCALE, (middle + 6) * SCALE]
-            draw.rectangle(ends, fill=BLUE)
-        draw.text(
-            ((left + length + 6) * SCALE, middle * SCALE),
-            f"{one.rms:.3g}",
-            fill=MUTED,
-            font=font,
-            anchor="lm",
-        )
-
-
-def _short(name: str) -> str:
-    """Return a name of bounded length on one line; it may come from a hostile file."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return printable if len(printable) <= 48 else f"...{printable[-45:]}"
+def _table(*heads: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    for head in heads:
+        table.add_column(head, justify="right")
+    return table

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,8 +19,10 @@ from torch.nn import functional as F
 
 from mergeward.checkpoint import Checkpoint, open_checkpoint
 from mergeward.errors import CheckpointError
+from mergeward.merge.adaptive.surgery import Repair
 from mergeward.vision.build import build_model
 from mergeward.vision.preprocess import Preprocessor
+from mergeward.vision.surgery import load_surgery, repaired
 from mergeward.vision.text import load_tokenizer, text_features
 
 if TYPE_CHECKING:
@@ -64,12 +66,18 @@ class Clip:
         encoder: The image encoder, in eval mode, float32.
         preprocessor: How images become its pixels.
         model: The whole `transformers.CLIPModel`; the encoder shares its vision tower.
+        repairs: The surgery modules that lie beside the weights, by task.
     """
 
     source: Checkpoint
     encoder: ClipEncoder
     preprocessor: Preprocessor
     model: CLIPModel
+    repairs: Mapping[str, Repair] = field(default_factory=dict)
+
+    def encoder_for(self, task: str) -> nn.Module:
+        """Return the encoder with a task's surgery module, or alone where the task has none."""
+        return repaired(self.encoder, self.repairs, task)
 
     def encoder_with(self, state: Mapping[str, Tensor]) -> ClipEncoder:
         """Return a copy of the encoder with other weights; names and shapes must be its own.
@@ -132,4 +140,5 @@ def load_clip(path: str | Path) -> Clip:
         raise CheckpointError(
             f"{folder}: its preprocessor makes images of {width}x{height}, its model takes {side}x{side}"
         )
-    return Clip(source, ClipEncoder(model, preprocessor).eval(), preprocessor, model)
+    repairs = load_surgery(folder, model.visual_projection.out_features)
+    return Clip(source, ClipEncoder(model, preprocessor).eval(), preprocessor, model, repairs)

@@ -8,6 +8,7 @@ from mergeward.workflow.inspect import Inspection, inspect
 from mergeward.workflow.merge import MergeReport, merge
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
 from mergeward.workflow.plan import MergePlan, plan_merge
+from mergeward.workflow.tradeoff import Tradeoff, tradeoff
 
 __all__ = [
     "Conversion",
@@ -16,6 +17,7 @@ __all__ = [
     "MergePlan",
     "MergeReport",
     "PreparedTask",
+    "Tradeoff",
     "attack",
     "convert",
     "evaluate",
@@ -26,4 +28,5 @@ __all__ = [
     "open_base",
     "open_task",
     "plan_merge",
+    "tradeoff",
 ]

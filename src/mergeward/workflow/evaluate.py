@@ -24,12 +24,14 @@ class Evaluation:
         attack_success: Success of the trigger on its task, over test images whose true class is not the
             target; None without a trigger.
         trigger: The trigger; None without one.
+        repaired: The tasks that were measured with a surgery module.
     """
 
     model: str
     accuracy: dict[str, Rate]
     attack_success: Rate | None = None
     trigger: SavedTrigger | None = None
+    repaired: tuple[str, ...] = ()
 
     @property
     def mean_accuracy(self) -> float:
@@ -44,6 +46,8 @@ class Evaluation:
             "accuracy_by_task": {name: rate.value for name, rate in self.accuracy.items()},
             "accuracy_intervals": {name: list(rate.interval) for name, rate in self.accuracy.items()},
         }
+        if self.repaired:
+            result["surgery"] = list(self.repaired)
         if self.attack_success is not None and self.trigger is not None:
             low, high = self.attack_success.interval
             result |= {
@@ -66,6 +70,8 @@ def evaluate(
     seed: int = 0,
 ) -> Evaluation:
     """Measure a model's accuracy, and the success of a trigger on it.
+
+    Where surgery modules lie beside the model's weights, a task is measured with its own.
 
     Args:
         model: `embedded`, a Hugging Face CLIP directory, or a hub id.
@@ -90,15 +96,19 @@ def evaluate(
     rates = {one.task.name: _accuracy(one) for one in prepared}
     target = next((one for one in prepared if saved is not None and one.task.name == saved.task), None)
     success = None if saved is None or target is None else _success(target, saved)
-    return Evaluation(str(model), rates, success, saved)
+    return Evaluation(
+        str(model), rates, success, saved, tuple(name for name in rates if name in clip.repairs)
+    )
 
 
 def _accuracy(prepared: PreparedTask) -> Rate:
-    predicted = predict(prepared.clip.encoder, prepared.pixels("test"), prepared.head)
+    encoder = prepared.clip.encoder_for(prepared.task.name)
+    predicted = predict(encoder, prepared.pixels("test"), prepared.head)
     return accuracy(predicted, prepared.labels("test"))
 
 
 def _success(prepared: PreparedTask, saved: SavedTrigger) -> Rate:
     target = prepared.task.class_index(saved.target_class)
-    predicted = predict(prepared.clip.encoder, prepared.pixels("test"), prepared.head, saved.trigger)
+    encoder = prepared.clip.encoder_for(prepared.task.name)
+    predicted = predict(encoder, prepared.pixels("test"), prepared.head, saved.trigger)
     return attack_success(predicted, prepared.labels("test"), target)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mergeward.checkpoint import check_compatible, resolve_scope, vacant, write_checkpoint
 from mergeward.defense import HardenProblem, defense_info
-from mergeward.errors import UsageError
+from mergeward.errors import UnsupportedError, UsageError
 from mergeward.provenance import Provenance, model_card
 from mergeward.recipe import validated
 from mergeward.tasks import Task
@@ -50,7 +50,7 @@ def harden(
         RecipeError: A parameter is unknown or out of range.
         CheckpointError: A model cannot be read, or was not merged into this base.
         DataError: A task cannot be read.
-        UnsupportedError: The defense does not apply to this architecture.
+        UnsupportedError: The defense does not apply to this architecture, or the model has surgery modules.
         OutputError: `out` cannot be written.
     """
     info = defense_info(defense)
@@ -59,6 +59,10 @@ def harden(
         raise UsageError("no task to take adapt images from")
     vacant(out)
     merged = open_base(model)
+    if merged.repairs:
+        raise UnsupportedError(
+            f"{model}: has surgery modules, which fit its weights as they are; harden a merge without surgery"
+        )
     with merged.source, open_base_file(base) as origin:
         check_compatible(origin, [merged.source], resolve_scope("vision", origin))
         unlabelled = [PreparedTask(open_task(task, data, seed), merged).unlabelled() for task in tasks]

@@ -25,6 +25,7 @@ from mergeward.checkpoint import (
 from mergeward.errors import UsageError
 from mergeward.merge.vectors import layer_of, vector_sums
 from mergeward.provenance import METADATA_KEY, Provenance
+from mergeward.workflow.masks import MaskLayer, has_masks, mask_layers, open_masks
 from mergeward.workflow.opened import open_base_file
 
 Opened = Checkpoint | Adapter | LegacyCheckpoint
@@ -100,6 +101,7 @@ class Inspection:
         metadata: Free-text entries of the file's header, without the provenance record.
         provenance: The record of how it was made; None where there is none, or a malformed one.
         distance: How far it lies from its base; None without one.
+        masks: What the learnt masks beside it keep of each layer; empty where there are none.
     """
 
     model: str
@@ -111,6 +113,7 @@ class Inspection:
     metadata: Mapping[str, str]
     provenance: Provenance | None
     distance: Distance | None
+    masks: tuple[MaskLayer, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields with plain values, under the names above."""
@@ -123,6 +126,7 @@ class Inspection:
             "metadata": dict(self.metadata),
             "provenance": None if self.provenance is None else self.provenance.model_dump(mode="json"),
             "distance": None if self.distance is None else asdict(self.distance),
+            "masks": [asdict(layer) for layer in self.masks],
             "tensors": [asdict(tensor) for tensor in self.tensors],
         }
 
@@ -130,7 +134,7 @@ class Inspection:
 def inspect(model: str | Path, base: str | Path | None = None) -> Inspection:
     """Say what is in a model file; with its base, also where the two differ.
 
-    Without a base no tensor is read.
+    Without a base no tensor of the model is read.
 
     Args:
         model: Folder in Hugging Face layout, `.safetensors` file, hub id, folder of a LoRA adapter (which
@@ -166,7 +170,15 @@ def _inspected(model: str, opened: Opened, base: Checkpoint | None) -> Inspectio
         metadata={key: value for key, value in opened.metadata.items() if key != METADATA_KEY},
         provenance=Provenance.from_metadata(opened.metadata),
         distance=None if base is None else _distance(base, opened),
+        masks=_masks(opened.folder) if isinstance(opened, Checkpoint) else (),
     )
+
+
+def _masks(folder: Path | None) -> tuple[MaskLayer, ...]:
+    if folder is None or not has_masks(folder):
+        return ()
+    with open_masks(folder) as masks:
+        return mask_layers(masks)
 
 
 def _opened(path: Path, base: Checkpoint | None) -> Opened:

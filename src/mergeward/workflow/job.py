@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from mergeward.checkpoint import (
     Adapter,
@@ -18,10 +20,12 @@ from mergeward.checkpoint import (
     check_compatible,
     open_contribution,
     resolve_scope,
+    whole_tensors,
 )
 from mergeward.errors import RecipeError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
 from mergeward.merge.adaptive.learning import Store
+from mergeward.merge.adaptive.surgery import Repair, SurgeryParameters, operate
 from mergeward.merge.layers import check_slices
 from mergeward.merge.method import MethodInfo, Parameters
 from mergeward.merge.registry import method
@@ -30,14 +34,34 @@ from mergeward.merge.settings import Schedule
 from mergeward.merge.static.problem import StaticMerge, StaticProblem
 from mergeward.merge.stream import check_static, merge_static
 from mergeward.provenance import Provenance
-from mergeward.recipe import ModelEntry, Recipe, as_given, load_recipe
-from mergeward.vision import Clip
+from mergeward.recipe import ModelEntry, Recipe, as_given, load_recipe, validated
+from mergeward.vision import SURGERY, Clip
+from mergeward.workflow.masks import check_masks, open_masks, read_masks
 from mergeward.workflow.opened import open_base_file, with_weights
 
 BASE = "base"
 """What the base is called among the inputs of a merge."""
 
+MASKS_INPUT = "masks"
+"""What saved masks are called there."""
+
 CPU = torch.device("cpu")
+
+
+class Merged(NamedTuple):
+    """What a merge makes.
+
+    Attributes:
+        pieces: Every tensor of the output, in pieces.
+        record: What an adaptive method learnt.
+        repairs: Surgery modules by task.
+        masks: Logits of learnt masks, by mask and tensor.
+    """
+
+    pieces: Iterable[Piece]
+    record: Mapping[str, Any] = MappingProxyType({})
+    repairs: Mapping[str, Repair] = MappingProxyType({})
+    masks: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -54,6 +78,9 @@ class MergeJob:
         seed: Seed of everything random.
         recorded: Its settings as the output's provenance record has them.
         device: Where to compute.
+        tasks: The task that each contribution claims, as the recipe names it.
+        surgery: Parameters of representation surgery, if it goes on top.
+        masks: Saved masks to use, open.
     """
 
     info: MethodInfo
@@ -65,6 +92,20 @@ class MergeJob:
     seed: int
     recorded: Mapping[str, Any] = field(default_factory=dict)
     device: torch.device = CPU
+    tasks: Sequence[str | None] = ()
+    surgery: SurgeryParameters | None = None
+    masks: Checkpoint | None = None
+
+    @property
+    def inputs(self) -> dict[str, Checkpoint | Adapter]:
+        """Everything it reads, by the name that records have for it."""
+        masks = {} if self.masks is None else {MASKS_INPUT: self.masks}
+        return {BASE: self.base, **dict(zip(self.names, self.contributions, strict=True)), **masks}
+
+    @property
+    def learns(self) -> bool:
+        """Whether it needs images, and with them all models in memory."""
+        return self.info.needs_images or self.surgery is not None
 
     def check(self) -> StaticMerge | None:
         """Let a static method check its settings, as it does before it reads a tensor.
@@ -85,22 +126,48 @@ class MergeJob:
         dtype: torch.dtype | None = None,
         done: Collection[str] = (),
         store: Store | None = None,
-    ) -> tuple[Iterator[Piece], dict[str, Any]]:
+    ) -> Merged:
         """Merge.
 
         Args:
-            clip: The base as an encoder; needed by adaptive methods.
-            tasks: Unlabelled images and heads; needed by adaptive methods.
+            clip: The base as an encoder; needed where it `learns`.
+            tasks: Unlabelled images and heads of each task of the recipe, in its order; needed where it
+                `learns`.
             dtype: Type of the floating output tensors; by default the base's.
             done: Tensors to leave out.
             store: Where an adaptive method keeps what it has learnt.
 
         Returns:
-            The pieces of the output, tensor by tensor in the base's file order, and what the method learnt.
+            The merged tensors, in the base's file order, and what was learnt.
         """
-        if self.info.kind == "static" or clip is None:
-            return merge_static(self._weights(), self.info, self.schedule, dtype=dtype, done=done), {}
-        problem = AdaptiveProblem(
+        if not self.learns or clip is None:
+            return Merged(merge_static(self._weights(), self.info, self.schedule, dtype=dtype, done=done))
+        problem = self._problem(clip, tasks, store)
+        if self.info.kind == "static":
+            merged = Merged(merge_static(self._weights(), self.info, self.schedule, dtype=dtype))
+        else:
+            result = self.info.run(problem, self.schedule.default.parameters)
+            left_out = () if self.surgery else done
+            pieces = with_weights(self.base, result.weights, dtype, left_out)
+            merged = Merged(pieces, result.record, masks=result.masks)
+        return merged if self.surgery is None else self._operated(problem, merged, self.surgery, done)
+
+    def _operated(
+        self,
+        problem: AdaptiveProblem,
+        merged: Merged,
+        parameters: SurgeryParameters,
+        done: Collection[str],
+    ) -> Merged:
+        pieces = list(merged.pieces)
+        weights = {name: tensor.float() for name, tensor in whole_tensors(self.base, pieces)}
+        repairs, record = operate(problem, weights, parameters)
+        pieces = [piece for piece in pieces if piece.name not in done]
+        return merged._replace(pieces=pieces, record={**merged.record, "surgery": record}, repairs=repairs)
+
+    def _problem(self, clip: Clip, tasks: Sequence[UnlabelledTask], store: Store | None) -> AdaptiveProblem:
+        specs = list(dict.fromkeys(self.tasks))
+        return AdaptiveProblem(
             encoder=clip.encoder,
             base=Floats(self.base, self.scope),
             contributions=[Floats(contribution, self.scope) for contribution in self.contributions],
@@ -108,10 +175,10 @@ class MergeJob:
             tasks=tasks,
             seed=self.seed,
             device=self.device,
+            claims=[tasks[specs.index(spec)].name for spec in self.tasks],
+            masks=None if self.masks is None else read_masks(self.masks),
             store=store,
         )
-        result = self.info.run(problem, self.schedule.default.parameters)
-        return with_weights(self.base, result.weights, dtype, done), result.record
 
     def provenance(self, inputs: Mapping[str, str]) -> Provenance:
         """Return the record of its output.
@@ -176,10 +243,24 @@ def open_job(recipe: Recipe, stack: ExitStack, *, device: torch.device = CPU) ->
         check_slices(recipe.slices, scope)
     per_model = {key: entry.parameters for key, entry in entries.items()}
     settings = schedule(info, recipe.parameters, per_model, scope)
+    masks = None if recipe.masks is None else stack.enter_context(open_masks(recipe.masks))
+    if masks is not None:
+        check_masks(masks, base, scope)
     names = distinct_names([entry.model for entry in entries.values()])
     recorded = _recorded(recipe, settings, dict(zip(names, entries.values(), strict=True)), device)
     return MergeJob(
-        info, settings, base, contributions, names, scope, recipe.seed, recorded=recorded, device=device
+        info,
+        settings,
+        base,
+        contributions,
+        names,
+        scope,
+        recipe.seed,
+        recorded=recorded,
+        device=device,
+        tasks=[entry.task for entry in entries.values()],
+        surgery=surgery_parameters(recipe),
+        masks=masks,
     )
 
 
@@ -195,25 +276,38 @@ def checked_method(recipe: Recipe) -> tuple[MethodInfo, dict[str, ModelEntry]]:
     Raises:
         UsageError: There is no such method.
         RecipeError: A parameter is unknown or out of range, a contribution lacks the task that the method
-            needs, or the base is missing.
+            needs, the base is missing, or there are masks for a method that has none.
     """
     info = method(recipe.merge_method)
     if info.needs_base and recipe.base_model is None:
         raise RecipeError(f"recipe: base_model: missing; {info.name} merges what differs from it")
     entries = recipe.contributions(needs_base=info.needs_base)
     check_parameters(info, recipe.parameters, {key: entry.parameters for key, entry in entries.items()})
-    if info.needs_images:
-        for key, entry in entries.items():
-            if entry.task is None:
-                raise RecipeError(f"{key}.task: missing; {info.name} learns from images of each task")
+    if recipe.masks is not None and not info.learns_masks:
+        raise RecipeError(f"recipe: masks: {info.name} has no masks to take from a file")
+    learner = info.name if info.needs_images else "surgery" if surgery_parameters(recipe) else None
+    for key, entry in entries.items():
+        if learner is not None and entry.task is None:
+            raise RecipeError(f"{key}.task: missing; {learner} learns from images of each task")
     return info, entries
 
 
+def surgery_parameters(recipe: Recipe) -> SurgeryParameters | None:
+    """Return the checked parameters of the surgery that a recipe asks for, or None.
+
+    Raises:
+        RecipeError: A parameter is unknown or out of range.
+    """
+    if recipe.surgery is None:
+        return None
+    return validated(SurgeryParameters, recipe.surgery, where="surgery")
+
+
 def distinct_names(models: Sequence[str]) -> list[str]:
-    """Return the last part of each path, numbered where two (or one and the base) would be the same."""
+    """Return the last part of each path, numbered where two (or one and another input) would be the same."""
     short = [Path(model).name or model for model in models]
     numbered = [f"{name} ({index + 1})" for index, name in enumerate(short)]
-    taken = [BASE, *short]
+    taken = [BASE, MASKS_INPUT, *short]
     names = [long if taken.count(name) > 1 else name for name, long in zip(short, numbered, strict=True)]
     return names if len(set(names)) == len(names) else numbered
 
@@ -235,7 +329,9 @@ def _recorded(
     }
     place = {} if device.type == "cpu" else {"device": device.type}
     own = {**_dump(parameters), **as_given(_keys(parameters), recipe.parameters)}
-    return {**own, "models": each, "scope": recipe.scope, **place}
+    surgery = surgery_parameters(recipe)
+    operated = {} if surgery is None else {"surgery": {"file": SURGERY, **_dump(surgery)}}
+    return {**own, "models": each, "scope": recipe.scope, **operated, **place}
 
 
 def _dump(parameters: Parameters) -> dict[str, Any]:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mergeward.checkpoint import SHARD_BYTES, digest_all, open_output, vacant
+from mergeward.checkpoint.writer import CARD
 from mergeward.compute import find_device, use_threads
 from mergeward.errors import UsageError
 from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.merge.adaptive.surgery import PAPER
 from mergeward.merge.method import MethodInfo
 from mergeward.processes import from_first, joined, own_device, process_number, wait_for_all
-from mergeward.provenance import model_card
+from mergeward.provenance import Provenance, model_card, plain
 from mergeward.recipe import Recipe
-from mergeward.vision import Clip
-from mergeward.workflow.job import BASE, CPU, as_recipe, checked_method, open_job
+from mergeward.vision import SURGERY, Clip, surgery_files
+from mergeward.workflow.job import CPU, Merged, as_recipe, checked_method, open_job
 from mergeward.workflow.learning import SECONDS, StateFile, learning_identity
+from mergeward.workflow.masks import MASKS, mask_files
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
+
+LEARNT = "learnt.json"
+"""File of an adaptive merge's record, beside `model.safetensors`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class MergeReport:
         inputs: SHA-256 of the base and of every contribution.
         backdoored_inputs: Contributions that say of themselves that they carry a backdoor.
         record: What an adaptive method learnt (coefficients, losses); empty for static ones.
+        warnings: What the user should know of the result.
     """
 
     out: Path
@@ -41,6 +50,7 @@ class MergeReport:
     inputs: Mapping[str, str]
     backdoored_inputs: tuple[str, ...]
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    warnings: tuple[str, ...] = ()
 
 
 def merge(
@@ -85,7 +95,7 @@ def merge(
     recipe = as_recipe(recipe)
     info, _ = checked_method(recipe)
     place = find_device(own_device(device))
-    check_device(info, place)
+    check_device(recipe, info, place)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
         if info.kind == "adaptive":
@@ -93,15 +103,20 @@ def merge(
         job = open_job(recipe, stack, device=place)
         vacant(out)
         job.check()
-        clip, tasks = _images(info, recipe)
-        hashes = digest_all([job.base, *job.contributions])
-        record = job.provenance(dict(zip([BASE, *job.names], hashes, strict=True)))
-        title = f"{info.name} of {len(job.names)} contributions"
+        clip, tasks = _images(info, recipe) if job.learns else (None, [])
+        record = job.provenance(dict(zip(job.inputs, digest_all(list(job.inputs.values())), strict=True)))
+        card = partial(
+            model_card,
+            record,
+            title=f"{info.name} of {len(job.names)} contributions",
+            base_model=recipe.base,
+            contributions=job.names,
+        )
         opened = open_output(
             out,
             like=job.base,
             metadata=record.to_metadata(),
-            card=model_card(record, title=title, base_model=recipe.base, contributions=job.names),
+            card=card(),
             dtype=recipe.torch_dtype,
             shard_bytes=shard_bytes,
             resume=resume,
@@ -109,29 +124,84 @@ def merge(
         )
         output = stack.enter_context(opened) if process_number() == 0 else None
         state = StateFile(from_first(output.folder if output else None), state_seconds)
-        done = output.done if output else ()
-        pieces, learnt = job.run(clip, tasks, recipe.torch_dtype, done, state)
+        merged = job.run(clip, tasks, recipe.torch_dtype, output.done if output else (), state)
         wait_for_all()
         if output:
-            for piece in pieces:
+            for name, content in _beside(merged, record, card).items():
+                output.add(name, content)
+            for piece in merged.pieces:
                 output.write(piece)
             state.remove()
-    return MergeReport(Path(out), info.name, record.inputs, record.backdoored_inputs, learnt)
+    return MergeReport(
+        Path(out),
+        info.name,
+        record.inputs,
+        record.backdoored_inputs,
+        merged.record,
+        tuple(merged.record.get("collapsed", {}).values()),
+    )
 
 
-def check_device(info: MethodInfo, device: torch.device) -> None:
-    """Check that a method can compute where it shall.
+def check_device(recipe: Recipe, info: MethodInfo, device: torch.device) -> None:
+    """Check that a merge can compute where it shall.
 
     Raises:
         UsageError: It learns from images, and cannot.
     """
-    if info.kind == "adaptive" and device != CPU and not info.any_device:
-        raise UsageError(f"--device {device}: {info.name} computes on the CPU only")
+    bound = "surgery" if recipe.surgery is not None else info.name
+    on_images = info.needs_images or recipe.surgery is not None
+    if device != CPU and on_images and not (info.any_device and recipe.surgery is None):
+        raise UsageError(f"--device {device}: {bound} computes on the CPU only")
 
 
-def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip | None, list[UnlabelledTask]]:
-    if not info.needs_images:
-        return None, []
+def _beside(learnt: Merged, record: Provenance, card: Callable[..., str]) -> dict[str, bytes]:
+    """Return the files beside the weights that tell of the learning, by name; none for a static merge."""
+    if not learnt.record:
+        return {}
+    files = {
+        LEARNT: (json.dumps(dict(learnt.record), indent=1) + "\n").encode(),
+        CARD: card(notes=_notes(learnt)).encode(),
+    }
+    metadata = record.to_metadata()
+    return files | mask_files(learnt.masks, metadata) | surgery_files(learnt.repairs, metadata)
+
+
+def _notes(learnt: Merged) -> str:
+    return "\n\n".join(filter(None, [_collapse_notes(learnt), _mask_notes(learnt), _surgery_notes(learnt)]))
+
+
+def _collapse_notes(learnt: Merged) -> str:
+    collapsed = [plain(reason) for reason in learnt.record.get("collapsed", {}).values()]
+    if not collapsed:
+        return ""
+    return (
+        "## Collapse\n\nLow entropy rewards predicting one class for everything, and this merge went that "
+        "way:\n\n" + "\n".join(f"- {reason}" for reason in collapsed)
+    )
+
+
+def _mask_notes(learnt: Merged) -> str:
+    if not learnt.masks:
+        return ""
+    names = ", ".join(f"`{name}`" for name in learnt.masks)
+    return (
+        f"## Masks\n\n`{MASKS}` holds the logits of the mask {names} for every weight: "
+        "`mergeward inspect --masks` draws what each keeps, and `masks:` in a recipe uses them again."
+    )
+
+
+def _surgery_notes(learnt: Merged) -> str:
+    if not learnt.repairs:
+        return ""
+    tasks = ", ".join(f"`{plain(name)}`" for name in learnt.repairs)
+    return (
+        f"## Surgery\n\n`{SURGERY}` holds a module for each of {tasks}, learnt on unlabelled images "
+        f"({PAPER}). It corrects the image features for that task: `mergeward evaluate` applies it, and in "
+        "Python `mergeward.vision.load_clip(folder).encoder_for(task)`. Other programs see the weights alone."
+    )
+
+
+def _images(info: MethodInfo, recipe: Recipe) -> tuple[Clip, list[UnlabelledTask]]:
     clip = open_base(recipe.base)
     entries = recipe.contributions(needs_base=info.needs_base).values()
     specs = dict.fromkeys(entry.task for entry in entries if entry.task is not None)

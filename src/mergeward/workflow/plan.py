@@ -14,7 +14,7 @@ from mergeward.compute import find_device, thread_count, use_threads
 from mergeward.merge.mergekit import without_idle
 from mergeward.merge.static.problem import BLOCK, StaticMerge
 from mergeward.recipe import Recipe
-from mergeward.workflow.job import BASE, MergeJob, as_recipe, checked_method, open_job
+from mergeward.workflow.job import MergeJob, as_recipe, checked_method, open_job
 from mergeward.workflow.merge import check_device
 
 NO_HASH = "0" * 64
@@ -72,13 +72,13 @@ def plan_merge(
     recipe = as_recipe(recipe)
     info, _ = checked_method(recipe)
     place = find_device(device)
-    check_device(info, place)
+    check_device(recipe, info, place)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
         job = open_job(recipe, stack, device=place)
         vacant(out)
         ready = job.check()
-        metadata = job.provenance(dict.fromkeys([BASE, *job.names], NO_HASH)).to_metadata()
+        metadata = job.provenance(dict.fromkeys(job.inputs, NO_HASH)).to_metadata()
         layouts = plan_shards(
             job.base.tensors,
             dtype=recipe.torch_dtype,
@@ -111,7 +111,7 @@ def _read_bytes(job: MergeJob) -> int:
 
 
 def _passes(job: MergeJob, ready: StaticMerge | None) -> str:
-    if job.info.kind != "static":
+    if job.learns:
         return "learns from images, with all models in memory"
     if ready is None:
         return "gathers figures of whole models first, then merges in one pass"
@@ -121,7 +121,7 @@ def _passes(job: MergeJob, ready: StaticMerge | None) -> str:
 def _memory_bytes(job: MergeJob, ready: StaticMerge | None) -> int:
     """Return about how many bytes are held: the parts at work, of which each thread has one and two wait."""
     sizes = [job.base.tensors[name].numel for name in job.scope]
-    if job.info.kind != "static":
+    if job.learns:
         return 4 * sum(sizes) * (len(job.contributions) + 3)
     whole = ready is not None and ready.whole
     part = max(sizes) if whole else min(max(sizes), BLOCK)

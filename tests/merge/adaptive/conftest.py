@@ -21,7 +21,8 @@ class ToyEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(0.5), persistent=False)
+        for name, values in (("mean", [0.5, 0.4, 0.45]), ("std", [0.25, 0.3, 0.2])):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.patches = nn.Conv2d(3, WIDTH, PATCH, PATCH, bias=False)
         self.positions = nn.Parameter(torch.empty((SIDE // PATCH) ** 2, WIDTH))
         self.norm = nn.LayerNorm(WIDTH)
@@ -30,7 +31,7 @@ class ToyEncoder(nn.Module):
         self.projection = nn.Linear(WIDTH, FEATURES, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        tokens = self.patches((images - self.mean) * 4).flatten(2).transpose(1, 2) + self.positions
+        tokens = self.patches((images - self.mean) / self.std).flatten(2).transpose(1, 2) + self.positions
         query, key, value = self.qkv(self.norm(tokens)).chunk(3, dim=-1)
         tokens = tokens + F.scaled_dot_product_attention(query, key, value)
         tokens = tokens + self.mlp(tokens)
@@ -74,7 +75,10 @@ def problem_of(encoder: nn.Module, seed: int = 0, **changes: object) -> Adaptive
         "tasks": [unlabelled("shapes", 24, 4, 20), unlabelled("signs", 9, 5, 21)],
         "seed": seed,
     }
-    return AdaptiveProblem(**{**parts, **changes})  # type: ignore[arg-type]
+    parts |= changes
+    tasks = [task.name for task in parts["tasks"]]  # type: ignore[attr-defined]
+    claims = [tasks[index % len(tasks)] for index, _ in enumerate(parts["names"])]  # type: ignore[arg-type]
+    return AdaptiveProblem(**{"claims": claims, **parts})  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import ToyEncoder, fill, problem_of
 from mergeward.compute import fixed_threads
 from mergeward.merge.adaptive import dam
+from mergeward.merge.adaptive.mask_learning import MaskLearner
 from mergeward.processes import joined, process_number
 
 STEPS = 3
@@ -20,13 +21,13 @@ STEPS = 3
 def learn() -> dict[str, torch.Tensor]:
     """Return everything that three steps of DAM learn, in float64."""
     asked = dam.DamParameters(batch_size=6, mask_lr=0.05, base_lr=0.02, alpha=0.7)
-    state = dam._State.of(problem_of(fill(ToyEncoder())), asked, torch.float64)
-    losses = [dam._alternate(state, asked, step) for step in range(STEPS)]
+    learner = MaskLearner(problem_of(fill(ToyEncoder())), asked.plan, torch.float64)
+    losses = [learner.alternate(step) for step in range(STEPS)]
+    assert learner.adversary is not None
     return {
-        "coefficients": state.session.coefficients.by_tensor(),
-        "shared": state.shared.logits,
-        "detection": state.detection.logits,
-        "perturbations": state.perturbations.values.detach(),
+        "coefficients": learner.session.coefficients.by_tensor(),
+        **{name: mask.logits for name, mask in learner.masks.items()},
+        "perturbations": learner.adversary.perturbations.values.detach(),
         "losses": torch.stack([torch.stack(list(parts.values())) for parts in losses]),
     }
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mergeward.merge.adaptive.balance import class_balance
+from mergeward.merge.adaptive.balance import class_balance, collapses
 from mergeward.merge.adaptive.objectives import entropy, predictions, total_cross_entropy, total_entropy
 
 
@@ -44,3 +44,26 @@ def test_balance_tells_collapse_from_even_use():
     found = class_balance(collapsed)
     assert (found["top_class"], found["top_share"]) == (2, 1.0)
     assert found["entropy_of_mean"] == pytest.approx(0, abs=1e-5)
+
+
+def _balances(*used: float) -> dict[str, dict[str, float | int]]:
+    return {
+        str(index): {"classes": 10, "classes_used": value, "top_share": 0.9}
+        for index, value in enumerate(used)
+    }
+
+
+def test_classes_used_counts_the_classes_that_are_predicted():
+    logits = torch.eye(4)[[0, 0, 1, 1, 2, 2]] * 50
+    assert class_balance(logits)["classes_used"] == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "collapsed"),
+    [(8.0, 4.4, True), (8.0, 4.6, False), (2.0, 1.4, True), (2.0, 1.6, False), (1.0, 1.0, False)],
+)
+def test_a_collapse_is_a_loss_of_half_the_classes_beyond_the_first(before, after, collapsed):
+    found = collapses(_balances(before, 5.0), _balances(after, 5.0))
+    assert list(found) == (["0"] if collapsed else [])
+    if collapsed:
+        assert f"{before} of 10 classes in use at the start, {after} at the end" in found["0"]

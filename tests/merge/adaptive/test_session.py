@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mergeward.merge.adaptive import dam
 from mergeward.merge.adaptive.adamerging import AdaMergingParameters
+from mergeward.merge.adaptive.dam import DamParameters
+from mergeward.merge.adaptive.mask_learning import MaskLearner
 from mergeward.merge.adaptive.objectives import image_cross_entropy, image_entropy, total_entropy
 from mergeward.merge.adaptive.passes import automatic_size, passes
 from mergeward.merge.adaptive.session import Session
@@ -68,10 +69,11 @@ def test_small_passes_give_the_image_gradient_of_one(make_problem):
 def test_dam_learns_the_same_in_small_passes(make_problem):
     learnt = []
     for micro_batch in (None, 4):
-        asked = dam.DamParameters(batch_size=6, mask_lr=0.05, base_lr=0.02, micro_batch=micro_batch)
-        state = dam._State.of(make_problem(), asked, torch.float64)
+        asked = DamParameters(batch_size=6, mask_lr=0.05, base_lr=0.02, micro_batch=micro_batch)
+        learner = MaskLearner(make_problem(), asked.plan, torch.float64)
         for step in range(3):
-            dam._alternate(state, asked, step)
-        learnt.append((state.session.coefficients.by_tensor(), state.perturbations.values.detach()))
-        learnt[-1] += (state.shared.logits, state.detection.logits)
-    torch.testing.assert_close(*learnt, rtol=1e-7, atol=1e-9)
+            learner.alternate(step)
+        learnt.append([learner.session.coefficients.by_tensor(), learner.adversary.perturbations.values])
+        learnt[-1] += [mask.logits for mask in learner.masks.values()]
+    for whole, small in zip(*learnt, strict=True):
+        torch.testing.assert_close(whole.detach(), small.detach(), rtol=1e-7, atol=1e-9)

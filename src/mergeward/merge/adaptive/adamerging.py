@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from mergeward.merge.adaptive.merged_encoder import Blocks
 from mergeward.merge.adaptive.objectives import image_entropy
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.adaptive.session import Session, SessionParameters
+from mergeward.merge.adaptive.ties_vectors import with_ties_vectors
 from mergeward.merge.method import MethodInfo
 
 
@@ -18,10 +21,22 @@ class AdaMergingParameters(SessionParameters):
 
     steps: int = Field(default=500, ge=0, description="Adam steps (AdaMerging: 500)")
     lr: float = Field(default=1e-3, ge=0, description="Adam step size (AdaMerging: 1e-3)")
+    vectors: Literal["plain", "ties"] = Field(
+        default="plain",
+        description="`plain`, or `ties` for AdaMerging++: what is left after TIES has trimmed them and "
+        "elected signs",
+    )
+    density: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="with `ties`, the share of each task vector, largest magnitudes first, that is kept "
+        "(AdaMerging: 0.2)",
+    )
 
 
 def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveResult:
-    """Merge by AdaMerging (arXiv:2310.02575), layer-wise by default.
+    """Merge by AdaMerging or AdaMerging++ (arXiv:2310.02575), layer-wise by default.
 
     theta = theta_0 + sum_t lambda[t, l] tau_t, and lambda minimises the sum over tasks of the mean entropy of
     the predictions for a batch of adapt images. Adam with the defaults of PyTorch; after each step lambda is
@@ -30,7 +45,7 @@ def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveR
 
     Args:
         problem: Base, contributions, and the tasks' unlabelled images and heads.
-        parameters: Steps, step size, batch size, granularity, precision.
+        parameters: Steps, step size, task vectors, batch size, granularity, precision.
 
     Returns:
         Merged weights and a record with `coefficients`, `loss` (one number a step) and `balance` (`start` and
@@ -40,6 +55,8 @@ def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveR
         MergewardError: The loss is no longer finite.
     """
     with fixed_threads():
+        if parameters.vectors == "ties":
+            problem = with_ties_vectors(problem, parameters.density)
         session = Session(problem, parameters, lr=parameters.lr)
         start = session.learning.remember("start", session.balance)
         loss = fit_coefficients(session, parameters.steps, label="adamerging")

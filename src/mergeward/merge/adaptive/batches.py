@@ -66,6 +66,11 @@ def shuffled(task: UnlabelledTask, seed: int, epoch: int) -> Tensor:
     return torch.randperm(len(task.images), generator=generator)
 
 
+def sample(task: UnlabelledTask, count: int, seed: int) -> Tensor:
+    """Return at most so many of a task's images, chosen by seed, in their own order: uint8 `[n, 3, S, S]`."""
+    return task.images[shuffled(task, seed, 0)[:count].sort().values]
+
+
 def to_unit(images: Tensor, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
     """Turn uint8 pixels into numbers in [0, 1], on a device."""
     return images.to(device).to(dtype).div_(255)

@@ -112,6 +112,10 @@ class Learning:
         """Name what is learnt; before the first stage that learns it."""
         self._parts.update(parts)
 
+    def begun(self, stage: str) -> bool:
+        """Tell whether an interrupted run had taken steps of a stage already."""
+        return bool(self._totals.get(stage))
+
     def remember(self, name: str, compute: Callable[[], Any]) -> Any:
         """Return a figure, fit for JSON, that is computed once and kept with the state.
 

@@ -119,6 +119,18 @@ class ConcreteMask:
             given = gradient(tensor) if blocks is None else blocks[tensor]  # type: ignore[operator]
             self.optimizer.update(span, self._logits_gradient(tensor, given))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return a float32 copy of the logits by tensor, each in the tensor's shape."""
+        return {
+            name: view.to("cpu", torch.float32, copy=True)
+            for name, view in self._layout.views(self.logits).items()
+        }
+
+    @torch.no_grad()
+    def set_tensors(self, logits: Mapping[str, Tensor]) -> None:
+        """Set the logits from tensors, looked up by name."""
+        self.logits.copy_(self._layout.flatten(logits, self.logits.dtype))
+
     @torch.no_grad()
     def kept_shares(self) -> dict[str, float]:
         """Return the mean keep probability of each tensor, by name."""

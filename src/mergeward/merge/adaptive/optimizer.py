@@ -20,15 +20,22 @@ class Adam:
         lr: Step size, in the unit of the values.
 
     Attributes:
+        lr: The same, for the steps to come.
         pace: Factor of the step size in the steps to come.
     """
 
     def __init__(self, values: Tensor, *, lr: float) -> None:
         self._values = values
+        self.lr = lr
         self.pace = 1.0
-        self._lr = lr
         self._first = torch.zeros_like(values)
         self._second = torch.zeros_like(values)
+        self._steps = 0
+
+    def restart(self) -> None:
+        """Forget the moments and the number of steps taken."""
+        self._first.zero_()
+        self._second.zero_()
         self._steps = 0
 
     def begin(self) -> None:
@@ -50,7 +57,7 @@ class Adam:
             amsgrad=False,
             beta1=BETAS[0],
             beta2=BETAS[1],
-            lr=self.pace * self._lr,
+            lr=self.pace * self.lr,
             weight_decay=0.0,
             eps=EPSILON,
             maximize=False,

@@ -7,8 +7,8 @@ go out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -61,19 +61,25 @@ class AdaptiveProblem:
 
     Attributes:
         encoder: Maps float `[B, 3, S, S]` in [0, 1] to unit features `[B, D]`. Its parameters carry the names
-            of the scope. It is copied, never changed.
+            of the scope. Buffers `mean` and `std`, where it has them, say how it normalises pixels first. It
+            is copied, never changed.
         base: The scope's tensors in the base, by name. Their order is the order of the result.
         contributions: The same tensors in each contribution.
         names: One name a contribution, for the record.
-        tasks: The tasks to merge for; any number, in no relation to the contributions.
+        tasks: The tasks to merge for; any number.
         seed: Seed of every random draw.
+        claims: Name of the task that each contribution claims, one of `tasks`; empty where it is not known.
+            Only methods that look at each contribution on images of its own task ask for it.
+        masks: Learnt masks to use again, as `AdaptiveResult.masks`; None learns them.
         device: Where to compute.
         store: Where the state of the learning is kept, for a run that goes on after an interruption; None
             keeps none.
 
     Raises:
-        CheckpointError: A contribution lacks a tensor of the base, has one more, or one of another shape.
-        DataError: No task, two tasks of one name, or tasks whose images or heads differ in size.
+        CheckpointError: A contribution or a mask lacks a tensor of the base, has one more, or one of another
+            shape.
+        DataError: No task, two tasks of one name, tasks whose images or heads differ in size, or a claim to
+            none of the tasks.
         UnsupportedError: No contribution, or the encoder's parameters are not the tensors of the scope.
     """
 
@@ -83,6 +89,8 @@ class AdaptiveProblem:
     names: Sequence[str]
     tasks: Sequence[UnlabelledTask]
     seed: int
+    claims: Sequence[str] = ()
+    masks: Mapping[str, Mapping[str, Tensor]] | None = None
     device: torch.device = CPU
     store: Store | None = None
 
@@ -97,7 +105,24 @@ class AdaptiveProblem:
                 f"found {list(self.names)}"
             )
         for name, contribution in zip(self.names, self.contributions, strict=True):
-            _check_contribution(name, contribution, self.base)
+            check_same_tensors(f"contribution {name!r}", contribution, self.base)
+        for name, mask in (self.masks or {}).items():
+            check_same_tensors(f"mask {name!r}", mask, self.base)
+        _check_claims(self.claims, self.names, self.tasks)
+
+    def own_tasks(self, method: str) -> list[UnlabelledTask]:
+        """Return the task of each contribution.
+
+        Args:
+            method: Who asks, for the error.
+
+        Raises:
+            DataError: The problem does not say which contribution is for which task.
+        """
+        if not self.claims:
+            raise DataError(f"{method}: needs to know the task of each contribution, and none is given")
+        by_name = {task.name: task for task in self.tasks}
+        return [by_name[claim] for claim in self.claims]
 
 
 @dataclass(frozen=True)
@@ -106,12 +131,15 @@ class AdaptiveResult:
 
     Attributes:
         weights: float32, the merged tensors of the scope, in the order of the base.
-        record: Numbers and names only, fit for JSON: the final coefficients by contribution and tensor, the
-            loss at every step, and how the predictions spread over the classes of each task at start and end.
+        record: Numbers and names only, fit for JSON: how the predictions spread over the classes of each task
+            at start and end (`balance`), and what the method learnt or measured: final coefficients by
+            contribution and tensor, the loss at every step.
+        masks: float32 logits by mask and tensor, of the methods that learn masks.
     """
 
     weights: dict[str, Tensor]
     record: dict[str, Any]
+    masks: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 def _check_tasks(tasks: Sequence[UnlabelledTask]) -> None:
@@ -147,19 +175,47 @@ def _check_encoder(encoder: nn.Module, base: Mapping[str, Tensor]) -> None:
             )
 
 
-def _check_contribution(name: str, contribution: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
-    missing = [key for key in base if key not in contribution]
+class Shaped(Protocol):
+    """What has a shape: a tensor, or what is known of one."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Its size along each dimension."""
+
+
+def check_same_tensors(owner: str, tensors: Mapping[str, Shaped], base: Mapping[str, Shaped]) -> None:
+    """Check that something has the tensors of the base's scope, in their shapes, and no other.
+
+    Args:
+        owner: What has them, in words.
+        tensors: What it has.
+        base: The scope's tensors in the base.
+
+    Raises:
+        CheckpointError: It lacks a tensor, has one more, or one of another shape.
+    """
+    missing = [key for key in base if key not in tensors]
     if missing:
-        raise CheckpointError(f"contribution {name!r} lacks {_first(missing)}")
-    extra = [key for key in contribution if key not in base]
+        raise CheckpointError(f"{owner} lacks {_first(missing)}")
+    extra = [key for key in tensors if key not in base]
     if extra:
-        raise CheckpointError(f"contribution {name!r} has tensors outside the scope: {_first(extra)}")
+        raise CheckpointError(f"{owner} has tensors outside the scope: {_first(extra)}")
     for key, tensor in base.items():
-        if contribution[key].shape != tensor.shape:
+        if tensors[key].shape != tensor.shape:
             raise CheckpointError(
-                f"contribution {name!r}: tensor {key!r} has shape {list(contribution[key].shape)}, "
-                f"the base {list(tensor.shape)}"
+                f"{owner}: tensor {key!r} has shape {list(tensors[key].shape)}, the base {list(tensor.shape)}"
             )
+
+
+def _check_claims(claims: Sequence[str], names: Sequence[str], tasks: Sequence[UnlabelledTask]) -> None:
+    if not claims:
+        return
+    if len(claims) != len(names):
+        raise DataError(f"expected a task for each of {len(names)} contributions, found {list(claims)}")
+    known = [task.name for task in tasks]
+    for name, claim in zip(names, claims, strict=True):
+        if claim not in known:
+            raise DataError(f"contribution {name!r} claims task {claim!r}, which is none of {known}")
 
 
 def _first(names: Sequence[str]) -> str:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergeward.errors import DataError
-from mergeward.merge.adaptive.balance import balances
-from mergeward.merge.adaptive.batches import Batches, shuffled, to_unit
+from mergeward.errors import MergewardError
+from mergeward.merge.adaptive.balance import Balance, balance_of, collapses
+from mergeward.merge.adaptive.batches import Batches
 from mergeward.merge.adaptive.coefficients import Coefficients
+from mergeward.merge.adaptive.heads import apply_head, apply_heads
 from mergeward.merge.adaptive.learning import Learning
 from mergeward.merge.adaptive.merged_encoder import Blocks, MergedEncoder
 from mergeward.merge.adaptive.passes import Part, automatic_size, passes
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.method import Parameters
 from mergeward.processes import add_up, process_count, process_number
-
-BALANCE_IMAGES = 256
-"""At most so many adapt images a task are looked at when the balance of predicted classes is recorded."""
-
-_CHUNK = 128
 
 
 class SessionParameters(Parameters):
@@ -42,6 +38,11 @@ class SessionParameters(Parameters):
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="arithmetic of the encoder while learning; `bfloat16` runs it under autocast",
+    )
+    on_collapse: Literal["warn", "refuse"] = Field(
+        default="warn",
+        description="when the predictions for a task collapse onto few classes, which entropy rewards: "
+        "`warn`, or `refuse` to merge",
     )
     task_vectors: Literal["float32", "bfloat16", "int8"] = Field(
         default="float32",
@@ -90,6 +91,7 @@ class Session:
         problem: What is merged, and for which tasks.
         parameters: Granularity, starting coefficients, batch size and precision.
         lr: Adam step size of the coefficients.
+        clamp: Whether the coefficients stay in [0, 1].
         dtype: Type of the arithmetic outside autocast; float64 serves gradient checks.
 
     Attributes:
@@ -105,9 +107,11 @@ class Session:
         parameters: SessionParameters,
         *,
         lr: float,
+        clamp: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._problem = problem
+        self._on_collapse = parameters.on_collapse
         self._dtype = dtype
         self._heads = [task.head.to(problem.device, dtype) for task in problem.tasks]
         self.engine = MergedEncoder(
@@ -125,6 +129,7 @@ class Session:
             granularity=parameters.granularity,
             initial=parameters.initial_coefficient,
             lr=lr,
+            clamp=clamp,
             dtype=dtype,
             device=problem.device,
         )
@@ -147,7 +152,7 @@ class Session:
 
     def logits(self, images: Tensor) -> list[Tensor]:
         """Return the logits `[B_t, C_t]` of each task for one batch, by one pass of the encoder."""
-        return self._apply_heads(self.engine.features(images), self.batches.sizes)
+        return apply_heads(self.engine.features(images), self._heads, self.batches.sizes)
 
     def step_coefficients(self, loss: Tensor) -> None:
         """Let the coefficients take one step down a loss; theta stays until the next merge."""
@@ -168,7 +173,7 @@ class Session:
         """Add `scale` times the gradient of a loss over a batch to the engine's gradient; see `gradient`."""
 
         def descend(total: Tensor, _: slice) -> None:
-            (scale * total).backward()  # type: ignore[no-untyped-call]
+            (scale * total).backward()
 
         if process_number():  # what is there already is in the first process's share of the sum
             self.engine.clear()
@@ -197,7 +202,7 @@ class Session:
             features = self.engine.features(images[one.rows]).split([part.count for part in one.parts])
             share = total.new_zeros(())
             for part, own in zip(one.parts, features, strict=True):
-                logits = self._logits(own, part.task)
+                logits = apply_head(own, self._heads[part.task])
                 share = share + loss(logits, part).sum() / self.batches.sizes[part.task]
                 classes[part.task][part.rows] = logits.detach().argmax(-1)
             use(share, one.rows)
@@ -208,35 +213,30 @@ class Session:
         """Let the coefficients take one step down the engine's gradient; theta stays until the next merge."""
         self.coefficients.step(self.engine.coefficient_gradient())
 
-    def balance(self) -> dict[str, dict[str, float | int]]:
+    def balance(self) -> dict[str, Balance]:
         """Return how the present model's predictions spread over the classes of each task."""
-        seed = self._problem.seed
-        chosen = [
-            task.images[shuffled(task, seed, 0)[:BALANCE_IMAGES].sort().values]
-            for task in self._problem.tasks
-        ]
-        with torch.no_grad():
-            chunks = torch.split(torch.cat(chosen), _CHUNK)
-            features = torch.cat(
-                [self.engine.features(to_unit(chunk, self._dtype, self._problem.device)) for chunk in chunks]
-            )
-            logits = self._apply_heads(features, [len(images) for images in chosen])
-        return balances([task.name for task in self._problem.tasks], logits)
+        return balance_of(self._encode, self._problem.tasks, self._problem.seed, self._dtype)
 
-    def result(self, record: Mapping[str, Any]) -> AdaptiveResult:
-        """Return the present weights, and the record with the present coefficients added."""
+    def _encode(self, images: Tensor) -> Tensor:
+        """Return features on the processor of images there."""
+        return self.engine.features(images.to(self._problem.device)).cpu()
+
+    def result(
+        self, record: Mapping[str, Any], masks: Mapping[str, Mapping[str, Tensor]] | None = None
+    ) -> AdaptiveResult:
+        """Return the present weights, and the record with the present coefficients and collapses added.
+
+        Args:
+            record: What was learnt; its `balance` has `start` and `end`.
+            masks: Learnt masks, if any.
+
+        Raises:
+            MergewardError: The predictions for a task collapsed, and that is to be refused.
+        """
+        found = collapses(record["balance"]["start"], record["balance"]["end"])
+        if found and self._on_collapse == "refuse":
+            raise MergewardError("; ".join(found.values()) + "; nothing was merged (on_collapse: refuse)")
         names = self.engine.layout.names
         coefficients = self.coefficients.named(self._problem.names, names)
-        return AdaptiveResult(self.engine.weights(), {**record, "coefficients": coefficients})
-
-    def _apply_heads(self, features: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        parts = enumerate(torch.split(features, list(sizes)))
-        return [self._logits(part, task) for task, part in parts]
-
-    def _logits(self, features: Tensor, task: int) -> Tensor:
-        head = self._heads[task]
-        if features.ndim != 2 or features.shape[1] != head.shape[1]:
-            raise DataError(
-                f"the heads take features of width {head.shape[1]}, the encoder gives {list(features.shape)}"
-            )
-        return features @ head.T
+        whole = {**record, "collapsed": found, "coefficients": coefficients}
+        return AdaptiveResult(self.engine.weights(), whole, masks or {})

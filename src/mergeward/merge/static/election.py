@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +35,14 @@ class Votes:
             total.add_(ballot)
         return total
 
+    def agreeing(self, signs: Tensor) -> Iterator[Tensor]:
+        """Yield the magnitudes of each contribution's ballots, zero where their sign is not the elected one.
+
+        Args:
+            signs: The elected signs, 1 or -1, float32.
+        """
+        return (torch.mul(ballot, signs).relu_() for ballot in self.ballots)
+
     def aggregated(self, signs: Tensor, how: Aggregation) -> Tensor:
         """Return what the ballots of the elected sign come to, zero where there are none.
 
@@ -45,8 +53,7 @@ class Votes:
         """
         total = torch.zeros_like(signs)
         divisor = torch.zeros_like(signs)
-        for ballot, factor, share in zip(self.ballots, self.factors, self.shares, strict=True):
-            agreeing = torch.mul(ballot, signs).relu_()
+        for agreeing, factor, share in zip(self.agreeing(signs), self.factors, self.shares, strict=True):
             if how == "mean":
                 divisor.add_(agreeing.sign().mul_(share))
             if factor != 1:

@@ -15,9 +15,10 @@ from torch import Tensor
 from mergeward.errors import RecipeError
 from mergeward.merge.method import MethodInfo, Parameters, Weighted
 from mergeward.merge.settings import Schedule
+from mergeward.merge.static.cut import Cut
 from mergeward.merge.static.election import Aggregation, Votes, elected, unweighted, weighted
 from mergeward.merge.static.problem import Part, StaticMerge, StaticProblem
-from mergeward.merge.static.trim import Cut, scope_cuts, tensor_cuts
+from mergeward.merge.static.trim import scope_cuts, tensor_cuts
 
 
 class TiesParameters(Parameters):

@@ -1,57 +1,18 @@
-"""Trimming: which magnitudes of a task vector are its largest, and what is left when the others are zero."""
+"""Trimming: which magnitudes of a task vector are its largest."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from torch import Tensor
-from torch.nn import functional as F
 
+from mergeward.merge.static.cut import ALL, EVERYWHERE, NONE, Cut, smallest_kept
 from mergeward.merge.static.magnitude import bits_of, kth_magnitudes, select
 from mergeward.merge.static.problem import Part, StaticProblem
 
 Result = TypeVar("Result")
-
-EVERYWHERE = 1 << 62
-"""A place after every value of every tensor."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Where the largest magnitudes begin.
-
-    Attributes:
-        threshold: The smallest magnitude that is among them.
-        last: The place in the tensor of the last value at the threshold that is among them.
-    """
-
-    threshold: float
-    last: int = EVERYWHERE
-
-    def keep(self, tau: Tensor, start: int) -> Tensor:
-        """Return the values that are among the largest, and zero for the others.
-
-        Args:
-            tau: Values of a task vector, float32, flat; it may be returned itself.
-            start: Their place in the tensor.
-        """
-        if self.last >= start + tau.numel():
-            return _above(tau, _before(self.threshold)) if self.threshold else tau
-        kept = _above(tau, self.threshold)
-        if self.last >= start:
-            among = slice(0, self.last - start + 1)
-            kept[among] = _above(tau[among], _before(self.threshold))
-        return kept
-
-
-ALL = Cut(0.0)
-"""Every value is among the largest."""
-NONE = Cut(math.inf)
-"""No value is."""
 
 
 def scope_cuts(problem: StaticProblem, densities: Sequence[float]) -> list[Cut]:
@@ -66,7 +27,7 @@ def scope_cuts(problem: StaticProblem, densities: Sequence[float]) -> list[Cut]:
         densities: The share of each contribution, in (0, 1].
     """
     size = sum(problem.base.tensors[name].numel for name in problem.scope)
-    ranks = {index: size - int(size * density) for index, density in enumerate(densities)}
+    ranks = {index: smallest_kept(size, density) for index, density in enumerate(densities)}
     found = kth_magnitudes(problem, {index: rank for index, rank in ranks.items() if rank > 0})
     return [Cut(found[index].value) if index in found else ALL for index in ranks]
 
@@ -116,13 +77,3 @@ def _place(parts: Iterable[Part], index: int, value: float, count: int) -> int:
             return part.start + int(places[count - 1])
         count -= places.size
     raise AssertionError("fewer values at the threshold than were counted")
-
-
-def _above(values: Tensor, threshold: float) -> Tensor:
-    # hardshrink sets to zero what is not above its bound, in one pass.
-    return F.hardshrink(values, threshold)
-
-
-def _before(magnitude: float) -> float:
-    """Return the float32 just below a magnitude above zero."""
-    return float(np.nextafter(np.float32(magnitude), np.float32(0)))
