@@ -51,7 +51,9 @@ ARXIV = re.compile(r"arXiv[: ](\d{4}\.\d{4,5})")
 
 def methods_page() -> str:
     """Return the page of merge methods."""
-    return _page("Merge methods", METHODS_INTRO, catalogue.methods(), _method)
+    surgery = "\n\n".join(["## On top of a merge: surgery", *_with_parameters(catalogue.surgery())])
+    needs = "Learns from unlabelled images of every task; see [recipes](../recipes.md#surgery)."
+    return f"{_page('Merge methods', METHODS_INTRO, catalogue.methods(), _method)}\n{surgery}\n\n{needs}\n"
 
 
 def attacks_page() -> str:

@@ -15,6 +15,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "fisher": {"images": 4},
     "regmean": {"images": 4},
     "adamerging": {"steps": 2, "batch_size": 4},
+    "concrete_task_arithmetic": {"steps": 2, "batch_size": 4},
+    "concrete_adamerging": {"steps": 2, "coefficient_steps": 1, "batch_size": 4},
     "dam": {"steps": 2, "coefficient_steps": 1, "batch_size": 4},
 }
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from mergeward.attack import attacks as all_attacks
 from mergeward.defense import defenses as all_defenses
 from mergeward.defense import inapplicable
+from mergeward.merge.adaptive.surgery import PAPER, SUMMARY, SurgeryParameters
 from mergeward.merge.mergekit import ALIASES
 from mergeward.merge.registry import methods as all_methods
 from mergeward.tasks import task_names
@@ -33,6 +34,11 @@ def methods() -> list[dict[str, Any]]:
         }
         for info in all_methods()
     ]
+
+
+def surgery() -> dict[str, Any]:
+    """Return representation surgery, which goes on top of any merge, with its parameters."""
+    return {"summary": SUMMARY, "paper": PAPER, "parameters": _parameters(SurgeryParameters)}
 
 
 def attacks() -> list[dict[str, Any]]:

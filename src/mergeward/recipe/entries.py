@@ -14,15 +14,14 @@ def _text(value: object) -> object:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def none_is_empty(value: object) -> object:
-    """Take a key without content for an empty mapping."""
+def _none_is_empty(value: object) -> object:
     return {} if value is None else value
 
 
 Location = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 """A folder, a `.safetensors` file, or the hub id of a model (`owner/name`)."""
 
-ParameterValues = Annotated[dict[str, LayeredValue], BeforeValidator(none_is_empty)]
+ParameterValues = Annotated[dict[str, LayeredValue], BeforeValidator(_none_is_empty)]
 """Values by key; a key without content, as in `parameters:`, is an empty mapping."""
 
 

@@ -6,18 +6,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 
 from mergeward.errors import RecipeError
 from mergeward.recipe.checking import describe
-from mergeward.recipe.entries import Location, ModelEntry, ParameterValues, Part, none_is_empty
+from mergeward.recipe.entries import Location, ModelEntry, ParameterValues, Part
 from mergeward.recipe.layered import LayerRange
 from mergeward.recipe.mergekit import NO_EFFECT, translated
 
@@ -59,7 +52,7 @@ class Recipe(Part):
     data: Location | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     scope: ScopeName = "auto"
-    surgery: Annotated[dict[str, Any] | None, BeforeValidator(none_is_empty)] = None
+    surgery: dict[str, Any] | None = None
     masks: Location | None = None
 
     @field_validator("models")

@@ -153,7 +153,7 @@ def add_squared_gradients(
         images: `[G, n, 3, S, S]`, `G` groups of images.
         pulls: `[G, n, D]`.
     """
-    weights = dict(module.named_parameters())
+    weights: dict[str, Tensor] = dict(module.named_parameters())
 
     def value(weights: dict[str, Tensor], images: Tensor, pull: Tensor) -> Tensor:
         features: Tensor = functional_call(module, weights, (images,))
@@ -206,7 +206,7 @@ def whole_batch(logits: Tensor) -> Tensor:
 
 def norm(fisher: Mapping[str, Tensor]) -> Tensor:
     """Return the norm of all values together."""
-    return torch.stack([torch.linalg.vector_norm(value) for value in fisher.values()]).norm()
+    return torch.linalg.vector_norm(torch.stack([value.norm() for value in fisher.values()]))
 
 
 def fisher_mean(
@@ -228,7 +228,8 @@ def fisher_mean(
         The average, and by model and tensor its mean share in it.
     """
     scales = [1 / (norm(fisher) + floor) if normalize else torch.ones(()) for fisher in fishers]
-    merged, shares = {}, [{} for _ in models]  # type: tuple[dict[str, Tensor], list[dict[str, float]]]
+    merged: dict[str, Tensor] = {}
+    shares: list[dict[str, float]] = [{} for _ in models]
     for name in models[0]:
         counts = torch.stack([scale * (f[name] + floor) for scale, f in zip(scales, fishers, strict=True)])
         counts /= counts.sum(0)

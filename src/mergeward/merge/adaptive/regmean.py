@@ -38,8 +38,8 @@ class RegMeanParameters(Parameters):
     ridge: float = Field(
         default=1e-6,
         ge=0,
-        description="share of a Gram matrix's mean diagonal that is added to its diagonal (published: 0); "
-        "where inputs are always zero, the layer is then the mean",
+        description="share of the summed Gram matrices' mean diagonal by which the weights are drawn to the "
+        "plain mean (published: 0): decides where inputs are always zero",
     )
     images: int = Field(
         default=1024, ge=1, description="adapt images a contribution, at most (BadMerging: 1024)"
@@ -73,19 +73,21 @@ def run(problem: AdaptiveProblem, parameters: RegMeanParameters) -> AdaptiveResu
     layers = linear_layers(problem.encoder, mlp_only=parameters.layers == "mlp")
     own = problem.own_tasks("regmean")
     with fixed_threads():
-        sums = {name: _Sums(width) for name, width in layers.items()}
+        sums = {name: LayerSums(width) for name, width in layers.items()}
         for name, task, weights in zip(problem.names, own, problem.contributions, strict=True):
             module = with_weights(problem.encoder, weights)
             grams = input_grams(
                 module, list(layers), sample(task, parameters.images, problem.seed), who=f"regmean: {name}"
             )
             for layer, gram in grams.items():
-                sums[layer].add(conditioned(gram, parameters), weights[f"{layer}.weight"])
+                sums[layer].add(scaled_down(gram, parameters.off_diagonal), weights[f"{layer}.weight"])
         start = average(problem.contributions)
-        solved = {f"{layer}.weight": one.solve(layer) for layer, one in sums.items() if one.seen}
+        seen = [layer for layer, one in sums.items() if one.seen]
+        keys = {layer: f"{layer}.weight" for layer in seen}
+        solved = {key: sums[layer].solve(start[key], parameters.ridge, layer) for layer, key in keys.items()}
         merged = {**start, **solved}
         record: dict[str, Any] = {
-            "layers": [layer for layer, one in sums.items() if one.seen],
+            "layers": seen,
             "balance": {
                 place: balance_of(with_weights(problem.encoder, weights), problem.tasks, problem.seed)
                 for place, weights in (("start", start), ("end", merged))
@@ -138,13 +140,10 @@ def input_grams(module: nn.Module, layers: Sequence[str], images: Tensor, *, who
     return {name: meter.total / meter.count for name, meter in meters.items() if meter.total is not None}
 
 
-def conditioned(gram: Tensor, parameters: RegMeanParameters) -> Tensor:
-    """Return a Gram matrix with its off-diagonal values scaled down and the ridge added, float64."""
+def scaled_down(gram: Tensor, off_diagonal: float) -> Tensor:
+    """Return a matrix with its off-diagonal values times a factor, float64."""
     gram = gram.double()
-    diagonal = gram.diagonal()
-    return gram * parameters.off_diagonal + torch.diag(
-        (1 - parameters.off_diagonal) * diagonal + parameters.ridge * diagonal.mean()
-    )
+    return gram * off_diagonal + torch.diag((1 - off_diagonal) * gram.diagonal())
 
 
 class _Gram:
@@ -161,7 +160,7 @@ class _Gram:
         self.count += len(rows)
 
 
-class _Sums:
+class LayerSums:
     """sum_i G_i and sum_i G_i W_i^T of one layer."""
 
     def __init__(self, width: int) -> None:
@@ -176,15 +175,23 @@ class _Sums:
         product = gram @ weight.double().T
         self._products = product if self._products is None else self._products.add_(product)
 
-    def solve(self, layer: str) -> Tensor:
-        """Return the merged weights `[out, in]`, float32."""
-        factor, failed = torch.linalg.cholesky_ex(self._grams)
+    def solve(self, mean: Tensor, ridge: float, layer: str) -> Tensor:
+        """Return the merged weights `[out, in]`, float32.
+
+        Args:
+            mean: The mean of the layer's weights, which the ridge draws to.
+            ridge: Share of the mean diagonal that is added to the diagonal.
+            layer: The layer's name, for the error.
+        """
+        pull = ridge * self._grams.diagonal().mean()
+        factor, failed = torch.linalg.cholesky_ex(self._grams + pull * torch.eye(len(self._grams)))
         if self._products is None or int(failed):
             raise MergewardError(
                 f"regmean: the inputs of {layer!r} do not determine its weights; give parameters.ridge a "
                 "value above zero, or off_diagonal one below 1"
             )
-        return torch.cholesky_solve(self._products, factor).T.float().contiguous()
+        wanted = self._products + pull * mean.double().T
+        return torch.cholesky_solve(wanted, factor).T.float().contiguous()
 
 
 @contextmanager
