@@ -164,5 +164,6 @@ INFO = MethodInfo(
     run=run,
     parameters=DamParameters,
     needs_images=True,
+    any_device=True,
     learns_masks=True,
 )
