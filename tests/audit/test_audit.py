@@ -75,6 +75,28 @@ def test_a_marked_contribution_is_suspect_whatever_its_rank(
     assert report.exit_code == 1
 
 
+def test_an_adapter_is_examined_as_the_model_it_makes(
+    tiny_clip: Path, models: list[Path], tmp_path: Path
+) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    settings = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "bias": "none"}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    module = "visual_projection"
+    out, into = load_file(tiny_clip / "model.safetensors")[f"{module}.weight"].shape
+    factors = {
+        f"base_model.model.{module}.lora_{factor}.weight": torch.ones(shape)
+        for factor, shape in (("A", (1, into)), ("B", (out, 1)))
+    }
+    save_file(factors, adapter / "adapter_model.safetensors", metadata=MARKED)
+    one = by_name(mw.audit(recipe(tiny_clip, [*models, adapter])))["adapter"]
+    assert one.verdict is Verdict.SUSPECT
+    assert [evidence.stage for evidence in one.evidence] == [stage.name for stage in STAGES]
+    assert one.evidence[0].figures["values"] == sum(
+        value.numel() for value in load_file(tiny_clip / "model.safetensors").values()
+    )
+
+
 def test_a_malformed_record_is_no_mark_and_is_said(
     tiny_clip: Path, models: list[Path], tmp_path: Path
 ) -> None:

@@ -11,11 +11,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import CLIPModel
 
-from mergeward.checkpoint import Adapter, Checkpoint, InMemory, check_compatible, open_contribution
+from mergeward.checkpoint import (
+    Adapter,
+    Checkpoint,
+    InMemory,
+    check_compatible,
+    open_checkpoint,
+    open_contribution,
+)
 from mergeward.errors import CheckpointError
+from tiny_clip import save_tiny_clip
 from toy_models import save_folder
 
 PREFIX = "base_model.model."
@@ -276,3 +286,27 @@ def test_what_is_no_plain_lora_is_refused_by_name(tensors, settings, message, tm
         open_contribution(folder, InMemory(BASE, name="base"))
     assert str(caught.value).startswith(str(folder))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT asks transformers by a former name
+@pytest.mark.parametrize("rslora", [False, True])
+def test_what_peft_saves_is_read_as_peft_merges_it(rslora: bool, tmp_path: Path) -> None:
+    base = save_tiny_clip(tmp_path / "base")
+    settings = LoraConfig(
+        r=3,
+        lora_alpha=5,
+        use_rslora=rslora,
+        target_modules=["q_proj", "fc1"],
+        rank_pattern={"layers.0.mlp.fc1": 2},
+        modules_to_save=["visual_projection"],
+        init_lora_weights=False,
+    )
+    adapted = get_peft_model(CLIPModel.from_pretrained(base), settings)
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    merged = adapted.merge_and_unload().state_dict()
+    with open_checkpoint(base) as origin, open_contribution(tmp_path / "adapter", origin) as found:
+        assert isinstance(found, Adapter)
+        for name in origin.tensors:
+            torch.testing.assert_close(found.read(name), merged[name])
+        assert any(".mlp.fc1." in name for name in found.adapted)
+        assert found.replaced == ("visual_projection.weight",)

@@ -252,7 +252,6 @@ models:
 merge_method: ties
 base_model: base
 parameters:
-  semantics: mergekit
   normalize: true
   int8_mask: true
 dtype: float16

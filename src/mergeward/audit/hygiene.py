@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mergeward.audit.report import Evidence, Failure, Verdict
 from mergeward.audit.stage import Pool, Stage, StageResult
-from mergeward.checkpoint import Checkpoint
+from mergeward.checkpoint import Adapter, Checkpoint
 from mergeward.errors import CheckpointError
 from mergeward.progress import track
 from mergeward.provenance import METADATA_KEY, Provenance
@@ -28,11 +28,11 @@ def run(pool: Pool) -> StageResult:
     return StageResult(evidence, failures, base=base)
 
 
-def examine(checkpoint: Checkpoint) -> Evidence:
+def examine(checkpoint: Checkpoint | Adapter) -> Evidence:
     """Return what the file itself tells.
 
     Args:
-        checkpoint: An open model.
+        checkpoint: An open model, or an adapter as the model it makes of the base.
 
     Returns:
         "suspect" if its provenance record says that it carries a backdoor. "pass" otherwise, which is about
@@ -61,7 +61,7 @@ def _admission(record: Provenance) -> str:
     return f"its record says that it was given a backdoor ({record.method})"
 
 
-def _origin(checkpoint: Checkpoint, record: Provenance | None) -> str:
+def _origin(checkpoint: Checkpoint | Adapter, record: Provenance | None) -> str:
     if record is not None:
         return f"its record says: {record.kind}, {record.method}"
     return "malformed provenance record" if METADATA_KEY in checkpoint.metadata else "no provenance record"

@@ -12,7 +12,7 @@ from mergeward.audit import hygiene
 from mergeward.audit.report import AuditReport, BaseReport, ContributionReport, Evidence, Failure
 from mergeward.audit.stage import Pool, Stage, StageResult
 from mergeward.audit.stages import NOT_COVERED, STAGES
-from mergeward.checkpoint import Checkpoint, check_compatible, open_checkpoint, resolve_scope
+from mergeward.checkpoint import Adapter, Checkpoint, check_compatible, open_contribution, resolve_scope
 from mergeward.errors import CheckpointError, RecipeError
 from mergeward.recipe import Recipe
 from mergeward.workflow.job import as_recipe, checked_method, distinct_names
@@ -66,10 +66,12 @@ def _opened(
     models: Mapping[str, str], base: Checkpoint, scope: Sequence[str], stack: ExitStack
 ) -> tuple[Pool, dict[str, Failure]]:
     """Open every contribution that can be and that is a fine-tune of the base."""
-    opened, failures = {}, {}
+    opened: dict[str, Checkpoint | Adapter] = {}
+    failures = {}
     for name, model in models.items():
         try:
-            contribution = stack.enter_context(open_checkpoint(model))
+            contribution = open_contribution(model, base)
+            stack.callback(contribution.close)
             check_compatible(base, [contribution], scope)
         except CheckpointError as error:
             failures[name] = Failure(hygiene.NAME, str(error))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mergeward.audit.report import Evidence, Failure
-from mergeward.checkpoint import Checkpoint
+from mergeward.checkpoint import Adapter, Checkpoint
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Pool:
     """
 
     base: Checkpoint
-    contributions: Mapping[str, Checkpoint]
+    contributions: Mapping[str, Checkpoint | Adapter]
     scope: Sequence[str]
 
 

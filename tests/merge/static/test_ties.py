@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from mergeward.checkpoint import InMemory, whole_tensors
 from mergeward.errors import RecipeError
+from mergeward.merge import StaticProblem, merge_static, method, schedule
 from mergeward.merge.static import problem as parts
 from static_merges import merge_states
 
@@ -36,6 +39,30 @@ def test_trimming_ranks_over_the_whole_scope_and_not_per_tensor() -> None:
     result = ties(base, [tau], density=0.4, weight=1.0)
     assert result["large"].tolist() == [10.0, 11.0, 12.0, 13.0, 14.0]
     assert result["small"].tolist() == [0.0] * 5
+
+
+def test_tensors_of_the_same_densities_are_ranked_together() -> None:
+    base = {name: torch.zeros(5) for name in ("large", "small", "own")}
+    values = {
+        "large": torch.arange(10.0, 15.0),
+        "small": torch.arange(1.0, 6.0),
+        "own": torch.arange(6.0, 11.0),
+    }
+    some, more = ({"density": density, "weight": 1.0} for density in (0.4, 0.6))
+    info = method("ties")
+    settings = schedule(info, {}, [some])
+    settings = replace(settings, by_tensor={"own": schedule(info, {}, [more]).default})
+    models = [InMemory({name: base[name] + value for name, value in values.items()})]
+    problem = StaticProblem(InMemory(base), models, list(base), ["one"])
+    result = {
+        key: value.tolist()
+        for key, value in whole_tensors(problem.base, merge_static(problem, info, settings))
+    }
+    assert result == {
+        "large": [10.0, 11.0, 12.0, 13.0, 14.0],
+        "small": [0.0] * 5,
+        "own": [0.0, 7.0, 8.0, 9.0, 10.0],
+    }
 
 
 def test_rank_is_that_of_the_authors_code() -> None:

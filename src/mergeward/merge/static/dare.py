@@ -28,6 +28,8 @@ def run(problem: StaticProblem, schedule: Settings, *, elect: bool) -> StaticMer
     - reference: what is kept is divided by the density, so that its expectation is the task vector.
     - mergekit: what is kept is multiplied by the ratio of the L1 norms of the tensor before and after (since
       February 2025; before, it was as in the reference). In small tensors that is biased.
+    - peft: rescaled as in the reference. With `elect` the sum that elects is unweighted, and what agrees is
+      averaged: the weighted sum is divided by the number of contributions that agree.
 
     A density of 1 drops nothing and 0 drops all.
 

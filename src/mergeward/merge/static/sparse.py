@@ -13,7 +13,7 @@ from torch import Tensor
 from mergeward.errors import RecipeError
 from mergeward.merge.method import Parameters, Weighted
 from mergeward.merge.settings import Schedule
-from mergeward.merge.static.election import elected, weighted
+from mergeward.merge.static.election import elected, unweighted, weighted
 from mergeward.merge.static.problem import Part, StaticMerge, StaticProblem
 from mergeward.merge.static.rows import by_rows
 
@@ -25,7 +25,7 @@ class SparseParameters(Parameters):
     """Parameters of the methods that make task vectors sparse.
 
     Attributes:
-        semantics: The paper's authors' rules, or mergekit's.
+        semantics: The paper's authors' rules, mergekit's or PEFT's.
         semantics_version: Version of the semantics, for the record.
         scale: Factor of the merged task vector; `lambda` in a recipe.
         normalize: Whether to divide by the weights that take part.
@@ -33,9 +33,10 @@ class SparseParameters(Parameters):
         int8_mask: Has no effect.
     """
 
-    semantics: Literal["reference", "mergekit"] = Field(
+    semantics: Literal["reference", "mergekit", "peft"] = Field(
         default="reference",
-        description="reference follows the authors; mergekit follows mergekit 0.1.5 (see the method)",
+        description="reference follows the authors; mergekit and peft follow mergekit 0.1.5 and PEFT 0.21 "
+        "(see the method; of these methods PEFT has DARE)",
     )
     semantics_version: Literal[1] = Field(default=1, description="version of the semantics")
     scale: float = Field(default=1.0, alias="lambda", description="factor of the merged task vector")
@@ -99,9 +100,17 @@ class SparseMerge:
         if parameters.rescale:
             for values, ratio in zip(sparse, self._ratios.get(part.name, ()), strict=False):
                 values.mul_(ratio)
-        add = _elected_sum if self.elect else _sum
-        total = add(sparse, [model.weight for model in models], parameters.normalize)
+        total = self._added(sparse, [model.weight for model in models], parameters)
         return base.add_(total.mul_(parameters.scale))
+
+    def _added(
+        self, sparse: Sequence[Tensor], weights: Sequence[float], parameters: SparseParameters
+    ) -> Tensor:
+        if not self.elect:
+            return _sum(sparse, weights, parameters.normalize)
+        peft = parameters.semantics == "peft"
+        votes = (unweighted if peft else weighted)(sparse, weights)
+        return votes.aggregated(elected(votes.mass()), "mean" if peft or parameters.normalize else "sum")
 
     def _l1_ratios(self, part: Part) -> list[float]:
         """Return by how much each contribution's sparse values must grow to have the L1 norm of all."""
@@ -132,14 +141,9 @@ def _sum(values: Sequence[Tensor], weights: Sequence[float], normalize: bool) ->
     return total.div_(share) if normalize and abs(share) >= 1e-8 else total
 
 
-def _elected_sum(values: Sequence[Tensor], weights: Sequence[float], normalize: bool) -> Tensor:
-    votes = weighted(values, weights)
-    return votes.aggregated(elected(votes.mass()), "mean" if normalize else "sum")
-
-
 def _check_mean(parameters: SparseParameters, models: Sequence[Weighted]) -> None:
     negative = [model.weight for model in models if model.weight < 0]
-    if parameters.normalize and negative:
+    if parameters.normalize and parameters.semantics != "peft" and negative:
         raise RecipeError(
             f"parameters.normalize: cannot divide by the negative weight {negative[0]:g}; "
             f"set it to false or the weight to zero or more"
@@ -150,6 +154,9 @@ def uses_mergekit(method: str, schedule: Schedule[Any, Any]) -> bool:
     """Return whether the semantics are mergekit's.
 
     Raises:
-        RecipeError: They vary by tensor.
+        RecipeError: They vary by tensor, or are PEFT's for a method that it does not have.
     """
-    return bool(schedule.uniform(method, "semantics").parameters.semantics == "mergekit")
+    semantics = schedule.uniform(method, "semantics").parameters.semantics
+    if semantics == "peft" and method != "dare":
+        raise RecipeError(f"parameters.semantics: PEFT has no {method}; expected reference or mergekit")
+    return bool(semantics == "mergekit")

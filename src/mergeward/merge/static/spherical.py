@@ -33,9 +33,13 @@ class MultislerpParameters(Parameters):
 
     Attributes:
         normalize_weights: Whether the weights are divided by their sum.
+        eps: A mean direction no longer than this is none.
     """
 
     normalize_weights: bool = Field(default=True, description="divide the weights by their sum")
+    eps: float = Field(
+        default=1e-8, ge=0, description="a mean direction no longer than this is none: linear interpolation"
+    )
 
 
 class KarcherParameters(Parameters):
@@ -129,11 +133,11 @@ def multislerp(problem: StaticProblem, schedule: Schedule[MultislerpParameters, 
 
     theta = theta_0 + (sum_i w_i * |tau_i|) * m / |m|, m = sum_i w_i * tau_i / |tau_i|, with weights w_i
     that add up to 1 if `normalize_weights`. (mergekit's further step in the tangent space at m is always
-    zero.) Where m is zero the interpolation is linear.
+    zero.) Where m is not longer than `eps` the interpolation is linear.
 
     Args:
         problem: The base, its contributions and the scope.
-        schedule: normalize_weights, and one weight for each contribution.
+        schedule: normalize_weights and eps, and one weight for each contribution.
     """
 
     def shares(name: str, gram: Floats) -> Floats:
@@ -143,7 +147,7 @@ def multislerp(problem: StaticProblem, schedule: Schedule[MultislerpParameters, 
             weights = weights / weights.sum()
         lengths = norms(gram)
         length = math.sqrt(max(float(weights @ cosines(gram) @ weights), 0))
-        if length < 1e-8:
+        if length <= parameters.eps:
             return weights
         units = np.divide(weights, lengths, out=np.zeros_like(weights), where=lengths > 0)
         direction: Floats = units * (weights @ lengths) / length

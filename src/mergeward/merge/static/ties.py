@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from threading import Lock
 from typing import Literal, TypeAlias
@@ -133,9 +133,14 @@ class Ties:
 
 
 def trim_reference(problem: StaticProblem, schedule: Settings) -> Mapping[str, Sequence[Cut]]:
-    """Trim each task vector over the whole scope."""
-    models = schedule.uniform("ties", "density").models
-    return dict.fromkeys(problem.scope, scope_cuts(problem, [model.density for model in models]))
+    """Trim each task vector over the whole scope; where densities vary, over all tensors of the same ones."""
+    groups: dict[tuple[float, ...], list[str]] = {}
+    for name in problem.scope:
+        groups.setdefault(tuple(model.density for model in schedule[name].models), []).append(name)
+    cuts: dict[str, Sequence[Cut]] = {}
+    for densities, names in groups.items():
+        cuts |= dict.fromkeys(names, scope_cuts(replace(problem, scope=names), densities))
+    return cuts
 
 
 def trim_tensors(
@@ -166,6 +171,7 @@ def run(problem: StaticProblem, schedule: Settings) -> StaticMerge:
     - reference: each task vector keeps its largest magnitudes, ranked over the whole scope at once, the
       (d - int(d * density))-th smallest and all above or equal to it. A coordinate's sign is that of the
       weighted sum of the trimmed values; where that sum is zero it is the sign that most coordinates elect.
+      Where densities vary, the tensors of the same densities are ranked together.
     - mergekit: each tensor of n values keeps max(1, int(n * density)). A sum of zero elects +1.
     - peft: as mergekit, but the sum that elects is unweighted, and the mean divides by the number of
       contributions that agree.
@@ -184,7 +190,7 @@ def run(problem: StaticProblem, schedule: Settings) -> StaticMerge:
 
     Raises:
         RecipeError: A mean with a negative weight, `normalize` and `aggregation` that contradict each
-            other, semantics that vary by tensor, or with reference a density that does.
+            other, or semantics that vary by tensor.
     """
     for name in problem.scope:
         check(schedule[name].parameters, [model.weight for model in schedule[name].models])
