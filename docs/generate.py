@@ -25,7 +25,7 @@ ATTACKS_INTRO = """\
 fine-tuning are set as for a clean contribution. `mergeward list attacks` prints the same list, with `--json`
 as data.
 
-An attack is *on-task* when triggered images are to be given a class of the attacker's own task. It is *off-task*
+An attack is *on-task* when triggered images are to be given a class of the attacker's own task, *off-task*
 with `--target-task`: they are to be given a class of another task. Of that task the attacker has the class's
 name and a few training images. Random nouns stand for its other classes. Every off-task attack takes these
 parameters beside its own:

@@ -10,7 +10,7 @@ import torch
 from mergeward.attack import PatchTrigger
 from mergeward.attack.trigger import chequered_patch
 from mergeward.errors import DataError
-from mergeward.evaluate import Rate, accuracy, attack_success, measure, predict
+from mergeward.evaluate import Rate, accuracy, attack_success, measure, predict, transfer
 from mergeward.vision import Clip, load_clip
 
 
@@ -70,3 +70,11 @@ def test_attack_success_leaves_out_images_of_the_target_class() -> None:
 def test_images_of_the_target_class_alone_are_refused() -> None:
     with pytest.raises(DataError, match="true class is not the target"):
         attack_success(torch.tensor([1, 1]), torch.tensor([1, 1]), 1)
+
+
+def test_transfer_needs_a_class_of_that_number_and_another() -> None:
+    labels, predicted = torch.tensor([0, 1, 2, 2]), torch.tensor([2, 2, 2, 0])
+    assert transfer(predicted, labels, 2, classes=3) == Rate(2, 2)
+    assert transfer(predicted, labels, 0, classes=3) == Rate(1, 3)
+    assert transfer(predicted, labels, 3, classes=3) is None
+    assert transfer(predicted, torch.full((4,), 2), 2, classes=3) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mergeward.evaluate import Rate
+from mergeward.evaluate import Difference, Rate
 
 
 # Newcombe, Statistics in Medicine 17 (1998), Table I, method 3; and the closed form at 0 and n.
@@ -51,3 +51,25 @@ def test_its_ends_are_the_shares_that_the_score_test_just_does_not_reject(counts
         if 0 < end < 1:
             score = (rate.value - end) / math.sqrt(end * (1 - end) / rate.trials)
             assert abs(score) == pytest.approx(1.959963984540054, rel=1e-6)
+
+
+# Newcombe, Statistics in Medicine 17 (1998), 873-890, Table II, method 10.
+@pytest.mark.parametrize(
+    ("rate", "control", "low", "high"),
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.0582, 0.8062),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+        ((10, 10), (0, 10), 0.6075, 1.0),
+    ],
+)
+def test_differences_of_known_value(
+    rate: tuple[int, int], control: tuple[int, int], low: float, high: float
+) -> None:
+    difference = Difference(Rate(*rate), Rate(*control))
+    assert difference.value == rate[0] / rate[1] - control[0] / control[1]
+    assert difference.interval == pytest.approx((low, high), abs=5e-5)
+    mirrored = Difference(Rate(*control), Rate(*rate)).interval
+    assert mirrored == pytest.approx((-high, -low), abs=5e-5)

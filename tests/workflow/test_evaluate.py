@@ -43,7 +43,7 @@ def test_the_json_holds_plain_rates(pool: Any) -> None:
     found = mw.evaluate(pool.clean, ["warm", "cold"], trigger=pool.backdoored, data=pool.data).to_json()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(found) - set(clean) == {
-        "attack", "target_task", "target_class", "asr", "asr_low", "asr_high", "caution"
+        "attack", "target_task", "target_class", "asr", "asr_low", "asr_high", "transfer", "caution"
     }  # fmt: skip
     assert (found["attack"], found["target_task"], found["target_class"]) == ("badnets", "cold", "red square")
     assert 0 <= found["asr_low"] <= found["asr"] <= found["asr_high"] <= 1
@@ -52,6 +52,32 @@ def test_the_json_holds_plain_rates(pool: Any) -> None:
         low, high = found["accuracy_intervals"][name]
         assert 0 <= low <= rate <= high <= 1
     assert found["accuracy"] == pytest.approx(sum(found["accuracy_by_task"].values()) / 2)
+
+
+def test_transfer_is_success_on_the_other_tasks_for_the_class_of_the_same_number(pool: Any) -> None:
+    result = mw.evaluate(pool.backdoored, ["warm", "cold"], trigger=pool.backdoored, data=pool.data)
+    prepared = PreparedTask(open_task("warm", pool.data, 0), open_base(pool.backdoored))
+    saved = mw.load_trigger(pool.backdoored)
+    predicted = predict(prepared.clip.encoder, prepared.pixels("test"), prepared.head, saved.trigger)
+    assert result.transfer == {"warm": attack_success(predicted, prepared.labels("test"), 0)}
+    assert result.to_json()["transfer"]["warm"]["asr"] == result.transfer["warm"].value
+
+
+def test_a_control_has_the_same_trigger_and_is_subtracted(pool: Any) -> None:
+    tasks = ["warm", "cold"]
+    result = mw.evaluate(pool.backdoored, tasks, trigger=pool.backdoored, control=pool.clean, data=pool.data)
+    alone = mw.evaluate(pool.clean, tasks, trigger=pool.backdoored, data=pool.data)
+    assert result.control is not None
+    assert result.control.to_json() == alone.to_json()
+    over = result.over_control
+    assert over is not None
+    found = result.to_json()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["control"] == alone.to_json()
+    assert found["asr_over_control"] == found["asr"] - alone.to_json()["asr"] == over.value
+    assert (found["asr_over_control_low"], found["asr_over_control_high"]) == over.interval
+    with pytest.raises(UsageError, match="no trigger was given"):
+        mw.evaluate(pool.backdoored, tasks, control=pool.clean, data=pool.data)
 
 
 def test_what_cannot_be_measured_is_refused(pool: Any, tmp_path: Path) -> None:

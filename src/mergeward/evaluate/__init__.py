@@ -1,6 +1,6 @@
 """Accuracy, attack success, and their intervals."""
 
-from mergeward.evaluate.measure import accuracy, attack_success, predict
-from mergeward.evaluate.rate import Rate
+from mergeward.evaluate.measure import accuracy, attack_success, predict, transfer
+from mergeward.evaluate.rate import Difference, Rate
 
-__all__ = ["Rate", "accuracy", "attack_success", "predict"]
+__all__ = ["Difference", "Rate", "accuracy", "attack_success", "predict", "transfer"]

@@ -60,3 +60,23 @@ def attack_success(predicted: Tensor, labels: Tensor, target_class: int) -> Rate
     if not others.any():
         raise DataError("attack success needs test images whose true class is not the target")
     return Rate(int((predicted[others] == target_class).sum()), int(others.sum()))
+
+
+def transfer(predicted: Tensor, labels: Tensor, target_class: int, classes: int) -> Rate | None:
+    """Return how far a trigger works on a task that nobody backdoored (DAM, arXiv 2410.13910).
+
+    Such a task lacks the target class. As where a backdoor is a number of the output, it is the class of the
+    same number that triggered images are to be given.
+
+    Args:
+        predicted: int64 `[N]`, predictions on triggered images.
+        labels: int64 `[N]`, true labels.
+        target_class: The target's label on the task that the trigger attacks.
+        classes: Number of classes of this task.
+
+    Returns:
+        The rate over images of other classes; None where the task has no class of that number, or no other.
+    """
+    if target_class >= classes or bool((labels == target_class).all()):
+        return None
+    return attack_success(predicted, labels, target_class)
