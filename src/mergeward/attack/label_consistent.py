@@ -4,8 +4,9 @@ A share of the target class's images is made hard to recognise, by an adversaria
 surrogate, and gets a patch in every corner. What then tells the class is the patch.
 
 The rate is over the target class. Published code takes it over all images, which cannot be had where the
-class has fewer. The patch is larger than the reference's three pixels: fine-tuning moves images by up to two
-pixels, which leaves little of a smaller one. The surrogate is the base with its zero-shot head, or a clean fine-tune of it.
+class has fewer. The patch is larger than the reference's three pixels: fine-tuning moves images by up to
+two pixels, which leaves little of a smaller one. The surrogate is the base with its zero-shot head, or a
+clean fine-tune of it.
 """
 
 from __future__ import annotations
