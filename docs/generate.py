@@ -34,7 +34,10 @@ parameters beside its own:
 
 DEFENSES_INTRO = """\
 `mergeward harden --defense NAME` changes a merged model after the merge, with unlabelled images of its tasks.
-`--set KEY=VALUE` sets a parameter. `mergeward list defenses` prints the same list, with `--json` as data."""
+`--set KEY=VALUE` sets a parameter, `--with MODEL` gives another model of the same base where one is needed.
+Those that are refused look for batch normalisation, which a vision transformer has not: run on one, they
+would change nothing and report success. `mergeward list defenses` prints the same list, with `--json` as
+data."""
 
 TASKS_INTRO = """\
 Where a command or a recipe asks for a task, it takes, in this order:
@@ -69,7 +72,7 @@ def attacks_page() -> str:
 
 def defenses_page() -> str:
     """Return the page of defenses."""
-    return _page("Defenses", DEFENSES_INTRO, catalogue.defenses(), _with_parameters)
+    return _page("Defenses", DEFENSES_INTRO, catalogue.defenses(), _defense)
 
 
 def tasks_page() -> str:
@@ -120,6 +123,14 @@ def _method(entry: Mapping[str, Any]) -> list[str]:
 def _attack(entry: Mapping[str, Any]) -> list[str]:
     summary, paper, parameters = _with_parameters(entry)
     return [summary, f"{paper} Attacks {' and '.join(entry['aims'])}.", parameters]
+
+
+def _defense(entry: Mapping[str, Any]) -> list[str]:
+    if entry["kind"] == "refused":
+        return [f"Refused by name. {_sentence(entry['summary'])}", _paper(entry)]
+    needs = ["Needs other models beside the merged one (`--with`)."] if entry["needs_others"] else []
+    parameters = [_parameters(entry["parameters"])] if entry["parameters"] else []
+    return [_sentence(entry["summary"]), _paper(entry), *needs, *parameters]
 
 
 def _with_parameters(entry: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from mergeward import catalogue
 from mergeward.attack import attacks
-from mergeward.defense import defenses
+from mergeward.defense import defenses, inapplicable
 from mergeward.merge import methods
 from mergeward.tasks.embedded import EMBEDDED
 
@@ -19,7 +19,7 @@ Listing = Callable[[], list[dict[str, Any]]]
 LISTINGS: dict[str, tuple[Listing, list[str]]] = {
     "methods": (catalogue.methods, [info.name for info in methods()]),
     "attacks": (catalogue.attacks, [info.name for info in attacks()]),
-    "defenses": (catalogue.defenses, [info.name for info in defenses()]),
+    "defenses": (catalogue.defenses, [info.name for info in (*defenses(), *inapplicable())]),
     "tasks": (catalogue.tasks, list(EMBEDDED)),
 }
 every_listing = pytest.mark.parametrize(("listing", "names"), LISTINGS.values(), ids=LISTINGS.keys())
@@ -58,3 +58,10 @@ def test_tasks_of_a_folder_follow_the_embedded_ones(tmp_path: Path) -> None:
     entries = catalogue.tasks(tmp_path)
     assert [entry["name"] for entry in entries] == [*EMBEDDED, "birds"]
     assert entries[-1]["kind"] == "file"
+
+
+def test_defenses_that_apply_to_nothing_are_said_to_be_refused() -> None:
+    kinds = {entry["name"]: entry["kind"] for entry in catalogue.defenses()}
+    assert kinds == {info.name: "hardening" for info in defenses()} | {
+        one.name: "refused" for one in inapplicable()
+    }

@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 from mergeward.attack import attacks as all_attacks
 from mergeward.attack.shadow import ShadowParameters
 from mergeward.defense import defenses as all_defenses
+from mergeward.defense import inapplicable
 from mergeward.merge.adaptive.surgery import PAPER, SUMMARY, SurgeryParameters
 from mergeward.merge.mergekit import ALIASES
 from mergeward.merge.registry import methods as all_methods
@@ -58,15 +59,27 @@ def attacks() -> list[dict[str, Any]]:
 
 
 def defenses() -> list[dict[str, Any]]:
-    """Return every hardening step with its parameters."""
+    """Return every hardening step with its parameters, then those that are refused by name."""
     return [
         {
             "name": info.name,
+            "kind": "hardening",
             "summary": info.summary,
             "paper": info.paper,
+            "needs_others": info.needs_others,
             "parameters": _parameters(info.parameters),
         }
         for info in all_defenses()
+    ] + [
+        {
+            "name": one.name,
+            "kind": "refused",
+            "summary": f"{one.summary}; needs {one.needs}",
+            "paper": one.paper,
+            "needs_others": False,
+            "parameters": [],
+        }
+        for one in inapplicable()
     ]
 
 

@@ -34,10 +34,25 @@ def test_a_hardened_model_is_written(tiny_clip: Path, tmp_path: Path) -> None:
     assert (record.kind, record.parameters, record.seed) == ("hardened", {"share": 0.5}, 2)
 
 
+def test_other_models_are_given_one_by_one(tiny_clip: Path, tmp_path: Path) -> None:
+    merged, out = save_tuned(tiny_clip, tmp_path / "merged", seed=1), tmp_path / "out"
+    options = {"--base": tiny_clip, "--defense": "wag", "--task": "digits", "--out": out}
+    others = [save_tuned(tiny_clip, tmp_path / name, seed=seed) for seed, name in enumerate(("a", "b"), 2)]
+    arguments = [str(part) for pair in options.items() for part in pair]
+    assert run(["harden", str(merged), *arguments, *(f"--with={other}" for other in others)]) == 0
+    with open_checkpoint(out) as checkpoint:
+        record = Provenance.from_metadata(checkpoint.metadata)
+    assert record is not None
+    assert list(record.inputs) == ["model", "base", "with a", "with b"]
+
+
 @pytest.mark.parametrize(
     ("changed", "code", "message"),
     [
         ({"--defense": "fine_prunin"}, 2, "did you mean 'fine_pruning'"),
+        ({"--defense": "clp"}, 6, "clp: needs convolutions followed by batch normalisation"),
+        ({"--defense": "wag"}, 2, "wag: needs other models"),
+        ({"--with": "./nowhere"}, 2, "fine_pruning: uses no other model"),
         ({"--task": "digitz"}, 2, "digitz"),
         ({"--set": "shar=1"}, 3, "did you mean 'share'"),
         ({"--set": "share"}, 2, "expected KEY=VALUE"),

@@ -5,15 +5,42 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mergeward.defense import DefenseInfo, HardenProblem, defense_info, defenses
+from mergeward.defense import (
+    DefenseInfo,
+    HardenProblem,
+    Inapplicable,
+    defense_info,
+    defenses,
+    inapplicable,
+    run_defense,
+)
 from mergeward.errors import CheckpointError, DataError, UnsupportedError, UsageError
+from mergeward.merge.method import Parameters
+from quick import QUICK_DEFENSES
 
 every_defense = pytest.mark.parametrize("info", defenses(), ids=lambda info: info.name)
+Pose = Callable[[DefenseInfo], tuple[HardenProblem, Parameters]]
+
+
+@pytest.fixture
+def pose(problem: HardenProblem, other: dict[str, Tensor]) -> Pose:
+    """Return what gives a defense's problem, with another model where it needs one, and quick parameters."""
+
+    def make(info: DefenseInfo) -> tuple[HardenProblem, Parameters]:
+        others = {"other": other} if info.needs_others else {}
+        return dataclasses.replace(problem, others=others), info.parameters(**QUICK_DEFENSES[info.name])
+
+    return make
+
+
+def test_every_defense_has_a_row() -> None:
+    assert [info.name for info in defenses()] == list(QUICK_DEFENSES)
 
 
 def test_defenses_are_found_by_name() -> None:
@@ -23,6 +50,22 @@ def test_defenses_are_found_by_name() -> None:
 def test_an_unknown_defense_is_refused_with_the_closest() -> None:
     with pytest.raises(UsageError, match="unknown defense 'fine-prunin'; did you mean 'fine_pruning'"):
         defense_info("fine-prunin")
+
+
+@pytest.mark.parametrize("one", inapplicable(), ids=lambda one: one.name)
+def test_what_needs_batch_normalisation_is_known_and_refused(one: Inapplicable) -> None:
+    assert one.name not in {info.name for info in defenses()}
+    assert one.summary
+    assert not one.summary.endswith(".")
+    assert one.paper
+    with pytest.raises(
+        UnsupportedError, match=rf"^{one.name}: needs .*batch normalisation.* vision transformer"
+    ):
+        defense_info(one.name)
+
+
+def test_the_refused_names() -> None:
+    assert {one.name for one in inapplicable()} == {"clp", "bnp", "ep", "rnp"}
 
 
 @every_defense
@@ -37,8 +80,9 @@ def test_records_are_complete(info: DefenseInfo) -> None:
 
 
 @every_defense
-def test_the_result_has_the_encoders_tensors_in_float32(info: DefenseInfo, problem: HardenProblem) -> None:
-    hardened = info.run(problem, info.parameters())
+def test_the_result_has_the_encoders_tensors_in_float32(info: DefenseInfo, pose: Pose) -> None:
+    problem, parameters = pose(info)
+    hardened = run_defense(info, problem, parameters)
     expected = dict(problem.encoder.named_parameters())
     assert list(hardened.state) == list(expected)
     for name, value in hardened.state.items():
@@ -49,35 +93,69 @@ def test_the_result_has_the_encoders_tensors_in_float32(info: DefenseInfo, probl
 
 
 @every_defense
-def test_something_changes_and_twice_the_same(info: DefenseInfo, problem: HardenProblem) -> None:
-    first, second = (info.run(problem, info.parameters()) for _ in range(2))
-    merged = dict(problem.encoder.named_parameters())
+def test_the_record_has_the_balance_of_both_models(info: DefenseInfo, pose: Pose) -> None:
+    problem, parameters = pose(info)
+    hardened = run_defense(info, problem, parameters)
+    assert hardened.record["collapsed"].keys() <= {task.name for task in problem.tasks}
+    for moment, weights in (("start", problem.merged()), ("end", hardened.state)):
+        for task in problem.tasks:
+            with torch.no_grad():
+                features = torch.func.functional_call(problem.encoder, weights, (task.images.float() / 255,))
+            mean = (features @ task.head.T).softmax(-1).mean(0)
+            found = hardened.record["balance"][moment][task.name]
+            assert found["images"] == len(task.images)
+            assert found["entropy_of_mean"] == pytest.approx(float(torch.special.entr(mean).sum()), rel=1e-3)
+
+
+@every_defense
+def test_something_changes_and_twice_the_same(info: DefenseInfo, pose: Pose) -> None:
+    problem, parameters = pose(info)
+    first, second = (info.run(problem, parameters) for _ in range(2))
+    merged = problem.merged()
     assert any(not torch.equal(value, merged[name]) for name, value in first.state.items())
     assert all(torch.equal(value, second.state[name]) for name, value in first.state.items())
     assert first.record == second.record
 
 
 @every_defense
-def test_encoder_and_base_are_left_as_they_are(info: DefenseInfo, problem: HardenProblem) -> None:
-    held = [{name: value.clone() for name, value in problem.encoder.state_dict().items()}, problem.base]
+def test_encoder_and_base_are_left_as_they_are(info: DefenseInfo, pose: Pose) -> None:
+    problem, parameters = pose(info)
+    held = [
+        {name: value.clone() for name, value in problem.encoder.state_dict().items()},
+        problem.base,
+        *problem.others.values(),
+    ]
     before = [{name: value.clone() for name, value in state.items()} for state in held]
-    hardened = info.run(problem, info.parameters())
+    hardened = info.run(problem, parameters)
     for value in hardened.state.values():
         value.zero_()
-    after = [problem.encoder.state_dict(), problem.base]
+    after = [problem.encoder.state_dict(), problem.base, *problem.others.values()]
     for old, new in zip(before, after, strict=True):
         assert all(torch.equal(value, new[name]) for name, value in old.items())
     hooks = [module._forward_pre_hooks or module._forward_hooks for module in problem.encoder.modules()]
     assert not any(hooks)
+    assert all(parameter.grad is None for parameter in problem.encoder.parameters())
 
 
 @every_defense
-def test_a_convolutional_encoder_is_refused_by_name(info: DefenseInfo, problem: HardenProblem) -> None:
+def test_a_convolutional_encoder_is_refused_by_name(info: DefenseInfo, pose: Pose) -> None:
+    problem, parameters = pose(info)
     encoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
     base = {name: value.detach() for name, value in encoder.named_parameters()}
-    other = dataclasses.replace(problem, encoder=encoder, base=base)
+    others = dict.fromkeys(problem.others, base)
+    problem = dataclasses.replace(problem, encoder=encoder, base=base, others=others)
     with pytest.raises(UnsupportedError, match=rf"{info.name}: .*Sequential"):
-        info.run(other, info.parameters())
+        info.run(problem, parameters)
+
+
+@every_defense
+def test_other_models_are_given_where_they_are_used(
+    info: DefenseInfo, pose: Pose, other: dict[str, Tensor]
+) -> None:
+    problem, parameters = pose(info)
+    wrong = dataclasses.replace(problem, others={} if info.needs_others else {"other": other})
+    with pytest.raises(UsageError, match=rf"{info.name}: .* other model"):
+        run_defense(info, wrong, parameters)
 
 
 def test_a_problem_without_tasks_is_refused(problem: HardenProblem) -> None:
@@ -88,7 +166,16 @@ def test_a_problem_without_tasks_is_refused(problem: HardenProblem) -> None:
 def test_a_base_of_another_shape_is_refused(problem: HardenProblem) -> None:
     name = "visual_projection.weight"
     missing = {key: value for key, value in problem.base.items() if key != name}
-    with pytest.raises(CheckpointError, match=rf"no tensor '{name}'"):
+    with pytest.raises(CheckpointError, match=rf"the base has no tensor '{name}'"):
         dataclasses.replace(problem, base=missing)
     with pytest.raises(CheckpointError, match=rf"'{name}' of the base has shape \[2\]"):
         dataclasses.replace(problem, base={**missing, name: torch.zeros(2)})
+
+
+def test_another_model_of_another_shape_is_refused(problem: HardenProblem, other: dict[str, Tensor]) -> None:
+    name = "visual_projection.weight"
+    missing = {key: value for key, value in other.items() if key != name}
+    with pytest.raises(CheckpointError, match=rf"'near' has no tensor '{name}'"):
+        dataclasses.replace(problem, others={"near": missing})
+    with pytest.raises(CheckpointError, match=rf"'{name}' of 'near' has shape \[2\]"):
+        dataclasses.replace(problem, others={"near": {**missing, name: torch.zeros(2)}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,14 @@ from safetensors.torch import load_file
 
 import mergeward as mw
 from mergeward.checkpoint import open_checkpoint
-from mergeward.errors import CheckpointError, MergewardError, OutputError, RecipeError, UsageError
+from mergeward.errors import (
+    CheckpointError,
+    MergewardError,
+    OutputError,
+    RecipeError,
+    UnsupportedError,
+    UsageError,
+)
 from mergeward.provenance import Provenance
 from mergeward.vision import load_clip
 from tiny_clip import save_tuned, tiny_task
@@ -111,3 +119,62 @@ def test_an_existing_folder_is_not_overwritten(tiny_clip: Path, merged: Path, tm
     with pytest.raises(OutputError, match="out"):
         mw.harden(merged, tiny_clip, "fine_pruning", [tiny_task()], tmp_path / "out")
     assert (tmp_path / "out" / "mine").read_text() == "kept"
+
+
+def test_other_models_are_averaged_and_recorded(tiny_clip: Path, merged: Path, tmp_path: Path) -> None:
+    other = save_tuned(tiny_clip, tmp_path / "other", seed=2)
+    third = save_tuned(tiny_clip, tmp_path / "third", seed=3)
+    out = mw.harden(merged, tiny_clip, "wag", [tiny_task()], tmp_path / "out", others=[other, third])
+    states = [load_file(folder / "model.safetensors") for folder in (merged, other, third)]
+    name = "visual_projection.weight"
+    mean = sum(state[name].double() for state in states) / 3
+    torch.testing.assert_close(
+        load_file(out / "model.safetensors")[name].double(), mean, rtol=1e-5, atol=1e-6
+    )
+    found = record(out)
+    with open_checkpoint(other) as one, open_checkpoint(third) as two:
+        assert found.inputs["with other"] == one.digest()
+        assert found.inputs["with third"] == two.digest()
+    assert not found.backdoor
+
+
+def test_a_model_averaged_with_a_backdoored_one_is_marked(
+    tiny_clip: Path, merged: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    bad = save_tuned(tiny_clip, tmp_path / "elsewhere" / "merged", seed=2, metadata=MARKED)
+    out = mw.harden(merged, tiny_clip, "wag", [tiny_task()], tmp_path / "out", others=[bad])
+    assert record(out).backdoor
+    assert record(out).backdoored_inputs == ("merged",)
+
+
+def test_others_that_do_not_fit_are_refused(tiny_clip: Path, merged: Path, tmp_path: Path) -> None:
+    state = load_file(tiny_clip / "model.safetensors")
+    state["visual_projection.weight"] = torch.zeros(4, 4)
+    wide = save_folder(tmp_path / "wide", state, config={"model_type": "clip"})
+    out = tmp_path / "out"
+    with pytest.raises(CheckpointError, match=r"wide: 'visual_projection.weight' has shape \[4, 4\]"):
+        mw.harden(merged, tiny_clip, "wag", [tiny_task()], out, others=[wide])
+    with pytest.raises(UsageError, match="wag: needs other models"):
+        mw.harden(merged, tiny_clip, "wag", [tiny_task()], out)
+    with pytest.raises(UsageError, match="fine_pruning: uses no other model, found 1"):
+        mw.harden(merged, tiny_clip, "fine_pruning", [tiny_task()], out, others=[merged])
+    assert not out.exists()
+
+
+def test_what_needs_batch_normalisation_is_refused_before_a_file_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="clp: needs convolutions followed by batch normalisation"):
+        mw.harden(tmp_path / "nowhere", "embedded", "clp", [], tmp_path / "out")
+
+
+def test_the_card_tells_what_changed_without_every_step(
+    tiny_clip: Path, merged: Path, tmp_path: Path
+) -> None:
+    out = mw.harden(
+        merged, tiny_clip, "awm", [tiny_task()], tmp_path / "out", parameters={"steps": 9, "batch_size": 2}
+    )
+    card = (out / "README.md").read_text(encoding="utf-8")
+    told = json.loads(card.split("```json\n")[1].split("\n```")[0])
+    assert told["loss"]["performance"]["steps"] == 9
+    assert told["balance"].keys() == {"start", "end"}
+    assert told["change_left"] == pytest.approx(1, abs=0.01)

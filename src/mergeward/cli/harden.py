@@ -19,8 +19,24 @@ def harden_command(
     out: Out,
     data: Data = None,
     seed: Seed = 0,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", help="Another model of the same base, for defenses that need some. Repeatable."
+        ),
+    ] = None,
     set_: Set = None,
 ) -> None:
     """Run a defense on a merged model. It sees the adapt images of each task, and no label."""
-    harden(model, base, defense, task, out, data=data, seed=seed, parameters=assignments(set_))
+    harden(
+        model,
+        base,
+        defense,
+        task,
+        out,
+        data=data,
+        seed=seed,
+        others=with_ or [],
+        parameters=assignments(set_),
+    )
     say(f"hardened model written to {out}")

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mergeward.checkpoint import check_compatible, resolve_scope, vacant, write_checkpoint
-from mergeward.defense import HardenProblem, defense_info
+from torch import Tensor
+
+from mergeward.checkpoint import (
+    Adapter,
+    Checkpoint,
+    TensorSource,
+    check_compatible,
+    digest_all,
+    open_contribution,
+    resolve_scope,
+    vacant,
+    write_checkpoint,
+)
+from mergeward.defense import HardenProblem, defense_info, run_defense
 from mergeward.errors import UnsupportedError, UsageError
 from mergeward.provenance import Provenance, model_card
 from mergeward.recipe import validated
 from mergeward.tasks import Task
+from mergeward.testbed import base_path
+from mergeward.workflow.job import distinct_names
 from mergeward.workflow.opened import PreparedTask, open_base, open_base_file, open_task, with_weights
 
+SHOWN_STEPS = 8
+"""A list of more numbers than this is shortened in the model card."""
 
-def harden(
+
+def harden(  # noqa: PLR0913 - one argument an option
     model: str | Path,
     base: str | Path,
     defense: str,
@@ -25,12 +43,13 @@ def harden(
     *,
     data: str | Path | None = None,
     seed: int = 0,
+    others: Sequence[str | Path] = (),
     parameters: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run a defense on a merged model and write the result.
 
     A model that says of itself that it carries a backdoor stays marked: a defense may weaken a backdoor, and
-    proves nothing about it.
+    proves nothing about it. So does one that was averaged with a marked model.
 
     Args:
         model: The merged model: a Hugging Face CLIP directory, or a hub id.
@@ -40,13 +59,15 @@ def harden(
         out: Folder to write, in Hugging Face layout; must not exist.
         data: Folder of task files.
         seed: Seed of everything random, the tasks' splits among it.
+        others: Other models of the same base, for defenses that need some: folders, hub ids, or `embedded`.
         parameters: The defense's own parameters by name.
 
     Returns:
         `out`.
 
     Raises:
-        UsageError: There is no such defense or task, or no task is given.
+        UsageError: There is no such defense or task, no task is given, or other models are missing or not
+            used.
         RecipeError: A parameter is unknown or out of range.
         CheckpointError: A model cannot be read, or was not merged into this base.
         DataError: A task cannot be read.
@@ -57,27 +78,36 @@ def harden(
     settings = validated(info.parameters, parameters or {}, where="parameters")
     if not tasks:
         raise UsageError("no task to take adapt images from")
+    info.check_others(len(others))
     vacant(out)
-    merged = open_base(model)
-    if merged.repairs:
-        raise UnsupportedError(
-            f"{model}: has surgery modules, which fit its weights as they are; harden a merge without surgery"
-        )
-    with merged.source, open_base_file(base) as origin:
-        check_compatible(origin, [merged.source], resolve_scope("vision", origin))
+    with ExitStack() as stack:
+        merged = open_base(model)
+        stack.callback(merged.source.close)
+        if merged.repairs:
+            raise UnsupportedError(
+                f"{model}: has surgery modules, which fit its weights as they are; "
+                "harden a merge without surgery"
+            )
+        origin = stack.enter_context(open_base_file(base))
+        named = _open_others(others, origin, stack)
+        check_compatible(origin, [merged.source, *named.values()], resolve_scope("vision", origin))
         unlabelled = [PreparedTask(open_task(task, data, seed), merged).unlabelled() for task in tasks]
-        weights = {name: origin.read(name) for name, _ in merged.encoder.named_parameters()}
-        hardened = info.run(HardenProblem(merged.encoder, weights, unlabelled, seed), settings)
-        found = Provenance.from_metadata(merged.source.metadata)
-        marked = found is not None and found.backdoor
+        names = [name for name, _ in merged.encoder.named_parameters()]
+        weights = {source: _read(named[source], names) for source in named}
+        problem = HardenProblem(merged.encoder, _read(origin, names), unlabelled, seed, weights)
+        hardened = run_defense(info, problem, settings)
+        suspects = [(Path(model).name, merged.source), *named.items()]
+        marked = tuple(name for name, source in suspects if _marked(source))
+        inputs: dict[str, Checkpoint | Adapter] = {"model": merged.source, "base": origin}
+        inputs |= {f"with {name}": source for name, source in named.items()}
         record = Provenance(
             kind="hardened",
             method=info.name,
             parameters=settings.model_dump(mode="json", by_alias=True),
             seed=seed,
-            inputs={"model": merged.source.digest(), "base": origin.digest()},
-            backdoor=marked,
-            backdoored_inputs=(Path(model).name,) if marked else (),
+            inputs=dict(zip(inputs, digest_all(list(inputs.values())), strict=True)),
+            backdoor=bool(marked),
+            backdoored_inputs=marked,
         )
         write_checkpoint(
             out,
@@ -94,5 +124,34 @@ def harden(
     return Path(out)
 
 
+def _open_others(
+    others: Sequence[str | Path], base: Checkpoint, stack: ExitStack
+) -> dict[str, Checkpoint | Adapter]:
+    """Open other models, adapters among them, under distinct names."""
+    opened = [open_contribution(base_path(other), base) for other in others]
+    for one in opened:
+        stack.callback(one.close)
+    return dict(zip(distinct_names([str(other) for other in others]), opened, strict=True))
+
+
+def _read(source: TensorSource, names: Sequence[str]) -> dict[str, Tensor]:
+    return {name: source.read(name) for name in names}
+
+
+def _marked(source: Checkpoint | Adapter) -> bool:
+    record = Provenance.from_metadata(source.metadata)
+    return record is not None and record.backdoor
+
+
 def _notes(summary: str, record: Mapping[str, Any]) -> str:
-    return f"## Hardening\n\nThe defense {summary}. What it did:\n\n```json\n{json.dumps(record)}\n```"
+    shown = json.dumps(_shortened(record))
+    return f"## Hardening\n\nThe defense {summary}. What it did:\n\n```json\n{shown}\n```"
+
+
+def _shortened(value: Any) -> Any:
+    """Return a record with long lists of numbers reduced to their length, first and last."""
+    if isinstance(value, Mapping):
+        return {key: _shortened(item) for key, item in value.items()}
+    if isinstance(value, list) and len(value) > SHOWN_STEPS:
+        return {"steps": len(value), "first": value[0], "last": value[-1]}
+    return value

@@ -223,5 +223,5 @@ def finite(loss: Tensor, stage: str, step: int) -> float:
     """
     value = loss.item()
     if not math.isfinite(value):
-        raise MergewardError(f"{stage}: the loss became {value} at step {step + 1}; nothing was merged")
+        raise MergewardError(f"{stage}: the loss became {value} at step {step + 1}; nothing was written")
     return value

@@ -16,7 +16,7 @@ AdaMerging. `Switches` holds what else differs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -108,6 +108,7 @@ class Plan:
         parameters: The masks' numbers.
         coefficients: Those of the coefficients; None keeps these at their start.
         safety: Those of the perturbation; None does without.
+        adversary: What makes use of the perturbation; called as `Adversary` is.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Plan:
     parameters: MaskParameters
     coefficients: CoefficientParameters | None = None
     safety: Safety | None = None
+    adversary: Callable[..., Adversary] = Adversary
 
     @property
     def batches(self) -> int:
@@ -253,7 +255,7 @@ class MaskLearner:
             dtype=dtype,
             space=PixelSpace.normalised(problem.encoder) if switches.normalised else None,
         )
-        return Adversary(self.session, perturbations, safety, clamp_climb=switches.clamp_climb)
+        return self._plan.adversary(self.session, perturbations, safety, clamp_climb=switches.clamp_climb)
 
     def _inner_step(self, images: Tensor) -> None:
         session, switches = self.session, self._plan.switches
