@@ -22,6 +22,7 @@ from mergeward.bench.variants import check_suite
 from mergeward.cli.options import Data, Json, small_base
 from mergeward.cli.terminal import complain, print_json, say, show
 from mergeward.errors import UsageError
+from mergeward.report import write_run_page
 from mergeward.testbed import base_path
 from mergeward.vision import load_clip
 
@@ -117,6 +118,16 @@ def export_command(
 ) -> None:
     """Print a run's table, with means over seeds and 95 % intervals."""
     typer.echo(export(read_run(run), form), nl=False)
+
+
+@bench_app.command("report")
+def report_command(
+    runs: Annotated[list[Path], typer.Argument(help="Files that 'mergeward bench run' wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write runs as one self-contained HTML page."""
+    write_run_page([read_run(run) for run in runs], out)
+    say(f"page: {out}")
 
 
 @bench_app.command("compare")
