@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean, stdev
 
 from mergeward.evaluate import Rate
+from mergeward.evaluate.rate import Z_95
 
 T_95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
@@ -34,33 +35,29 @@ class Estimate:
     seeds: int
 
 
-def over_seeds(rates: Sequence[Rate]) -> Estimate:
-    """Return the mean of one rate a seed.
+def estimate(seeds: Sequence[Sequence[Rate]]) -> Estimate:
+    """Return the mean over seeds of the mean of each seed's rates.
 
     The interval is Student's t over the seeds, cut to [0, 1]: it speaks of other splits, contributions and
-    merges. One seed tells nothing of those; its interval is Wilson's and speaks of other test images only.
+    merges. One seed tells nothing of those; its interval speaks of other test images only, Wilson's for a
+    single rate, and by the normal approximation for the mean of several.
 
     Args:
-        rates: At least one.
+        seeds: The rates of each seed: one, or one for each task or attacker. At least one each.
 
     Example:
-        >>> over_seeds([Rate(8, 10), Rate(9, 10), Rate(10, 10)]).mean
+        >>> estimate([[Rate(8, 10)], [Rate(9, 10)], [Rate(10, 10)]]).mean
         0.9
     """
-    if len(rates) == 1:
-        return Estimate(rates[0].value, *rates[0].interval, 1)
-    return mean_over_seeds([rate.value for rate in rates])
-
-
-def mean_over_seeds(values: Sequence[float]) -> Estimate:
-    """Return the mean of one value between 0 and 1 a seed, with the interval of Student's t, cut to [0, 1].
-
-    One value has no interval: its ends are NaN.
-    """
+    values = [fmean(rate.value for rate in rates) for rates in seeds]
     mean = fmean(values)
-    if len(values) == 1:
-        return Estimate(mean, math.nan, math.nan, 1)
-    half = _quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    if len(values) > 1:
+        half = _quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    elif len(seeds[0]) == 1:
+        return Estimate(mean, *seeds[0][0].interval, 1)
+    else:
+        variance = sum(rate.value * (1 - rate.value) / rate.trials for rate in seeds[0])
+        half = Z_95 * math.sqrt(variance) / len(seeds[0])
     return Estimate(mean, max(0.0, mean - half), min(1.0, mean + half), len(values))
 
 
@@ -68,5 +65,4 @@ def _quantile(freedom: int) -> float:
     """Two-sided 95 % quantile of Student's t; beyond the table by the first terms of its normal expansion."""
     if freedom <= len(T_95):
         return T_95[freedom - 1]
-    z = NormalDist().inv_cdf(0.975)
-    return z + (z**3 + z) / (4 * freedom)
+    return Z_95 + (Z_95**3 + Z_95) / (4 * freedom)

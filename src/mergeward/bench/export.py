@@ -1,7 +1,7 @@
 """A run's table as CSV, Markdown, LaTeX or JSON.
 
-Rates are means over seeds between 0 and 1, `_low` and `_high` the ends of their 95 % intervals: Student's t
-over the seeds, of a single rate of a single seed Wilson's, else none.
+Rates are means over seeds; in CSV and JSON between 0 and 1, with `_low` and `_high` the ends of their 95 %
+intervals (see `estimate.estimate`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -58,11 +57,7 @@ def as_record(line: Line) -> dict[str, Any]:
 def _ends(name: str, estimate: Estimate | None) -> dict[str, float | None]:
     if estimate is None:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
-    return {name: estimate.mean, f"{name}_low": _known(estimate.low), f"{name}_high": _known(estimate.high)}
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def _json(lines: Sequence[Line]) -> str:
@@ -134,10 +129,7 @@ def _cells(line: Line, dash: str) -> list[str]:
 def _percent(estimate: Estimate | None, dash: str) -> str:
     if estimate is None:
         return ""
-    mean = f"{100 * estimate.mean:.1f}"
-    if math.isnan(estimate.low):
-        return mean
-    return f"{mean} [{100 * estimate.low:.1f}{dash}{100 * estimate.high:.1f}]"
+    return f"{100 * estimate.mean:.1f} [{100 * estimate.low:.1f}{dash}{100 * estimate.high:.1f}]"
 
 
 FORMS: Mapping[str, Callable[[Sequence[Line]], str]] = {

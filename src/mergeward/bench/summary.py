@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from mergeward.bench.estimate import Estimate, mean_over_seeds, over_seeds
+from mergeward.bench.estimate import Estimate, estimate
 from mergeward.bench.grid import is_of_attacks
 from mergeward.bench.measure import Measure
 from mergeward.bench.store import CellRow, RunFile
@@ -92,7 +92,7 @@ def _line(run: RunFile, rows: Sequence[CellRow], trigger: str) -> Line:
         axes=first.axes,
         tasks=first.tasks,
         trigger=trigger,
-        accuracy=mean_over_seeds([row.accuracy for row in rows if row.accuracy is not None]),
+        accuracy=estimate([_rates(run, row, "accuracy", "") for row in rows]),
         success=_estimate(run, rows, "success", trigger),
         clean_success=_control(run, rows, "clean merge", trigger) if attacked else None,
         retrain_success=_control(run, rows, "clean retrain", trigger) if attacked else None,
@@ -131,11 +131,7 @@ def _corresponds(control: CellRow, attacked: CellRow) -> bool:
 def _estimate(run: RunFile, rows: Sequence[CellRow], measure: Measure, trigger: str) -> Estimate | None:
     """Return the mean over seeds; of several rates of one cell (tasks, attackers) first their mean."""
     found = [_rates(run, row, measure, trigger) for row in rows]
-    if not found or not all(found):
-        return None
-    if all(len(rates) == 1 for rates in found):
-        return over_seeds([rate for (rate,) in found])
-    return mean_over_seeds([fmean(rate.value for rate in rates) for rates in found])
+    return estimate(found) if found and all(found) else None
 
 
 def _rates(run: RunFile, row: CellRow, measure: Measure, trigger: str) -> list[Rate]:
@@ -148,7 +144,7 @@ def _by_task(run: RunFile, rows: Sequence[CellRow]) -> dict[str, Estimate]:
         for one in run.rates[row.cell]:
             if one.measure == "accuracy":
                 by_task.setdefault(one.task, []).append(one.rate)
-    return {task: over_seeds(rates) for task, rates in by_task.items()}
+    return {task: estimate([[rate] for rate in rates]) for task, rates in by_task.items()}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -117,8 +117,9 @@ def check_suite(suite: Suite) -> None:
             validated(SurgeryParameters, merging.entry.surgery or {}, where="surgery")
         for hardening in defense_variants(suite):
             if hardening.entry.defense != NONE:
-                model = defense_info(hardening.entry.defense).parameters
-                validated(model, hardening.entry.parameters, where="parameters")
+                defending = defense_info(hardening.entry.defense)
+                defending.check_others(0)
+                validated(defending.parameters, hardening.entry.parameters, where="parameters")
     except (UsageError, RecipeError, UnsupportedError) as error:
         text = str(error).removeprefix("recipe: ")
         raise type(error)(f"suite {suite.name}: {text}") from error

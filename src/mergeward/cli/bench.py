@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,9 @@ import typer
 from rich.table import Table
 
 from mergeward.bench.clean import clean
+from mergeward.bench.compare import compare
 from mergeward.bench.engine import local_engine
+from mergeward.bench.estimate import Estimate
 from mergeward.bench.export import FORMS, export
 from mergeward.bench.grid import expand
 from mergeward.bench.run import FILTERS, Plan, RunSummary, Step, narrowed, plan_run, run_plan
@@ -19,15 +22,20 @@ from mergeward.bench.variants import check_suite
 from mergeward.cli.options import Data, Json, small_base
 from mergeward.cli.terminal import complain, print_json, say, show
 from mergeward.errors import UsageError
+from mergeward.report import write_run_page
 from mergeward.testbed import base_path
 from mergeward.vision import load_clip
 
 FAILED = 1
 """Exit code of a run in which a cell failed."""
 
+CHANGED = 1
+"""Exit code of a comparison that found a change beyond the intervals."""
+
 bench_app = typer.Typer(
     help="Run suites: grids of attacks, merges and defenses, measured with their controls.",
-    epilog="'mergeward bench run' exits with 1 when a cell failed; the others are measured all the same.",
+    epilog="Exit code 1: of 'run', a cell failed (the others are measured all the same); "
+    "of 'compare', a figure changed beyond its interval. The others are those of every command.",
     no_args_is_help=True,
 )
 
@@ -112,6 +120,37 @@ def export_command(
     typer.echo(export(read_run(run), form), nl=False)
 
 
+@bench_app.command("report")
+def report_command(
+    runs: Annotated[list[Path], typer.Argument(help="Files that 'mergeward bench run' wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write runs as one self-contained HTML page."""
+    write_run_page([read_run(run) for run in runs], out)
+    say(f"page: {out}")
+
+
+@bench_app.command("compare")
+def compare_command(
+    before: Runs,
+    after: Annotated[Path, typer.Argument(help="Another such file.")],
+    json: Json = False,
+) -> int:
+    """Say what changed from one run to another; exit with 1 when something did beyond its intervals."""
+    changes = compare(read_run(before), read_run(after))
+    beyond = [change for change in changes if change.is_beyond]
+    if json:
+        print_json([asdict(change) | {"beyond": change.is_beyond} for change in changes])
+    else:
+        table = Table("what", "measure", "before %", "after %", "beyond the intervals")
+        for one in changes:
+            marks = (_ends(one.before), _ends(one.after), "yes" if one.is_beyond else "no")
+            table.add_row(one.line, one.measure, *marks)
+        show(table)
+        say(f"{len(changes)} figures changed, {len(beyond)} of them beyond their intervals")
+    return CHANGED if beyond else 0
+
+
 @bench_app.command("clean")
 def clean_command(
     everything: Annotated[
@@ -124,6 +163,12 @@ def clean_command(
     for kind, size in freed.items():
         say(f"{kind}: {size / 1e6:.1f} MB")
     say(f"{'would be freed' if dry_run else 'freed'}: {sum(freed.values()) / 1e6:.1f} MB")
+
+
+def _ends(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "none"
+    return f"{100 * estimate.mean:.1f} [{100 * estimate.low:.1f} to {100 * estimate.high:.1f}]"
 
 
 def _only(texts: list[str] | None) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mergeward.report.html import write_page
 from mergeward.report.layers import layers_table, masks_table, write_layers_picture, write_masks_picture
+from mergeward.report.run_page import write_run_page
 from mergeward.report.table import controls_table, markdown_controls, markdown_table, results_table
 from mergeward.report.tradeoff import tradeoff_table, write_tradeoff
 
@@ -18,5 +19,6 @@ __all__ = [
     "write_layers_picture",
     "write_masks_picture",
     "write_page",
+    "write_run_page",
     "write_tradeoff",
 ]

@@ -9,6 +9,7 @@ import os
 import secrets
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -35,14 +36,11 @@ def write_page(results: Results, path: Path) -> None:
     Example:
         >>> write_page(results, Path("demo-output/index.html"))  # doctest: +SKIP
     """
-    page = _render(results)
-    try:
-        _write_atomically(path, page)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write the page: {error.strerror or error}") from error
+    write_atomically(path, _render(results))
 
 
-def _render(results: Results) -> str:
+def environment() -> jinja2.Environment:
+    """Return what templates of pages are rendered in; everything from outside is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mergeward", "report"),
         autoescape=True,
@@ -52,26 +50,37 @@ def _render(results: Results) -> str:
     )
     environment.filters["label"] = label
     environment.filters["enumeration"] = enumeration
+    return environment
+
+
+def assets() -> dict[str, str]:
+    """Return style and script of pages, and the hash under which a page's policy allows the script."""
     script = _asset("page.js")
-    return environment.get_template("page.html.j2").render(
-        results=results,
-        findings=headline.findings(results),
-        results_grid=grid.results_grid(results),
-        controls_grid=grid.controls_grid(results),
-        tasks_grid=grid.tasks_grid(results),
-        attacks=reading.attacks(results),
-        methods=reading.methods(results),
-        tasks=reading.tasks(results),
-        charts=chart.charts(results),
-        axis=chart,
-        cards=[
-            pictures.attack_card(entry, reading.target_tasks(entry.attack, results))
-            for entry in results.pictures
-        ],
-        json_address=_json_address(results),
-        style=_asset("page.css"),
-        script=script,
-        script_hash=_integrity(script),
+    return {"style": _asset("page.css"), "script": script, "script_hash": _integrity(script)}
+
+
+def _render(results: Results) -> str:
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            results=results,
+            findings=headline.findings(results),
+            results_grid=grid.results_grid(results),
+            controls_grid=grid.controls_grid(results),
+            tasks_grid=grid.tasks_grid(results),
+            attacks=reading.attacks(results),
+            methods=reading.methods(results),
+            tasks=reading.tasks(results),
+            charts=chart.charts(results),
+            axis=chart,
+            cards=[
+                pictures.attack_card(entry, reading.target_tasks(entry.attack, results))
+                for entry in results.pictures
+            ],
+            json_address=json_address(results.to_json()),
+            **assets(),
+        )
     )
 
 
@@ -85,12 +94,25 @@ def _integrity(script: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
-def _json_address(results: Results) -> str:
-    text = json.dumps(results.to_json(), indent=2, ensure_ascii=False)
+def json_address(content: Any) -> str:
+    """Return an address that holds content as JSON."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
     return f"data:application/json;base64,{base64.b64encode(text.encode()).decode('ascii')}"
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a page whole or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    try:
+        _write(path, text)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write the page: {error.strerror or error}") from error
+
+
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.parent / f".{path.name}.{secrets.token_hex(6)}.partial"
     try:

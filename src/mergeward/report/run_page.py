@@ -1,0 +1,171 @@
+"""One HTML file that shows runs of suites: tables, controls, accuracy against attack success."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mergeward.bench.estimate import Estimate
+from mergeward.bench.export import as_record
+from mergeward.bench.store import RunFile
+from mergeward.bench.summary import Line as Summary
+from mergeward.bench.summary import summarise
+from mergeward.report import scatter
+from mergeward.report.grid import Cell, Column, Grid, Group, Line
+from mergeward.report.html import assets, environment, json_address, write_atomically
+from mergeward.report.words import ABSENT, label, percent, points
+
+ATTACKED, CLEAN = "attacked merge", "clean merge"
+
+COLUMNS = (
+    Column("attack", "attack", "attack", numeric=False),
+    Column("method", "method", "method", numeric=False),
+    Column("defense", "defense", "defense", numeric=False),
+    Column("axes", "setting", "setting", numeric=False),
+    Column("success", "attack success %", "success"),
+    Column("clean_success", "control: clean merge %", "clean"),
+    Column("retrain_success", "control: clean retrain %", "retrain"),
+    Column("difference", "difference, points", "diff."),
+    Column("transfer", "transfer %", "transfer"),
+    Column("accuracy", "accuracy %", "accuracy"),
+    Column("merge_seconds", "merge time, seconds", "sec."),
+    Column("seeds", "seeds", "seeds"),
+)
+
+
+def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
+    """Write runs as one self-contained HTML page.
+
+    Args:
+        runs: At least one, of one suite or of several; each has a section.
+        path: The file to write; an existing one is replaced.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    every = [(run, summarise(run)) for run in runs]
+    page = (
+        environment()
+        .get_template("run.html.j2")
+        .render(
+            title=", ".join(str(run.about["suite"]["title"]) for run in runs),
+            grid=results_grid([line for _, lines in every for line in lines]),
+            controls=controls_grid([line for _, lines in every for line in lines]),
+            plots=scatter.scatter([line for _, lines in every for line in lines]),
+            axis=scatter,
+            suites=[_facts(run) for run in runs],
+            failed=[row for run in runs for row in run.cells if row.status != "done"],
+            json_address=json_address([as_record(line) for _, lines in every for line in lines]),
+            **assets(),
+        )
+    )
+    write_atomically(path, page)
+
+
+def results_grid(lines: Sequence[Summary]) -> Grid:
+    """Return one row for each merge: those without an attack, then those with each attack."""
+    merges = [line for line in lines if line.kind == ATTACKED]
+    merges += [line for line in _once(lines) if line.kind == CLEAN]
+    groups = {line.attack: [other for other in merges if other.attack == line.attack] for line in merges}
+    return Grid(
+        COLUMNS,
+        tuple(
+            Group(attack, tuple(Line(line.method, _cells(line)) for line in members))
+            for attack, members in groups.items()
+        ),
+    )
+
+
+def controls_grid(lines: Sequence[Summary]) -> Grid:
+    """Return one row for each model that is no attacked merge and each trigger that it was shown."""
+    controls = [line for line in lines if line.kind != ATTACKED]
+    columns = (
+        Column("control", "control", "control", numeric=False),
+        Column("model", "model", "model", numeric=False),
+        Column("trigger", "trigger", "trigger", numeric=False),
+        Column("success", "attack success %", "success"),
+        Column("accuracy", "accuracy %", "accuracy"),
+    )
+    kinds = dict.fromkeys(line.kind for line in controls)
+    groups = (Group(kind, tuple(_control(line) for line in controls if line.kind == kind)) for kind in kinds)
+    return Grid(columns, tuple(groups))
+
+
+def _once(lines: Sequence[Summary]) -> list[Summary]:
+    """Of the lines of one model with several triggers, the first."""
+    seen: dict[tuple[object, ...], Summary] = {}
+    for line in lines:
+        seen.setdefault((line.kind, line.attack, line.method, line.defense, str(line.axes), line.tasks), line)
+    return list(seen.values())
+
+
+def _cells(line: Summary) -> tuple[Cell, ...]:
+    attacked = line.kind == ATTACKED
+    difference = Cell(ABSENT)
+    if attacked and line.success is not None and line.clean_success is not None:
+        by = line.success.mean - line.clean_success.mean
+        difference = Cell(points(by), by)
+    seconds = Cell(ABSENT)
+    if line.merge_seconds is not None:
+        seconds = Cell(f"{line.merge_seconds:.1f}", line.merge_seconds)
+    return (
+        _name(line.attack),
+        _name(line.method),
+        _name(line.defense, none=ABSENT),
+        Cell(_axes(line), _axes(line)),
+        _estimate(line.success if attacked else None, heat=True),
+        _estimate(line.clean_success),
+        _estimate(line.retrain_success),
+        difference,
+        _estimate(line.transfer if attacked else None),
+        _estimate(line.accuracy),
+        seconds,
+        Cell(str(line.accuracy.seeds), line.accuracy.seeds),
+    )
+
+
+def _control(line: Summary) -> Line:
+    names = [name for name in (line.attack, line.method, line.defense) if name != "none"]
+    of_one = line.kind in {"fine-tuned", "attacker alone"}
+    model = " ".join([*map(label, names), *(line.tasks[:1] if of_one else ()), _axes(line)]).strip()
+    cells = (
+        Cell(line.kind, line.kind),
+        Cell(model or "nothing merged", model),
+        Cell(line.trigger or ABSENT, line.trigger or None),
+        _estimate(line.success, heat=True),
+        _estimate(line.accuracy),
+    )
+    return Line(line.method, cells)
+
+
+def _name(name: str, none: str | None = None) -> Cell:
+    text = none if name == "none" and none is not None else label(name)
+    return Cell(text, text)
+
+
+def _axes(line: Summary) -> str:
+    return ", ".join(f"{axis.partition('.')[2] or axis} {value}" for axis, value in line.axes.items())
+
+
+def _estimate(estimate: Estimate | None, *, heat: bool = False) -> Cell:
+    if estimate is None:
+        return Cell(ABSENT)
+    text = f"{percent(estimate.mean)} [{percent(estimate.low)}, {percent(estimate.high)}]"
+    return Cell(text, estimate.mean, heat=estimate.mean if heat else None)
+
+
+def _facts(run: RunFile) -> dict[str, str]:
+    suite = run.about["suite"]
+    first = run.cells[0] if run.cells else None
+    facts = {
+        "suite": f"{suite['name']}: {suite['title']}",
+        "about": suite["summary"],
+        "source": suite["source"],
+        "base": f"sha256 {str(run.about['base'])[:16]}",
+        "data": str(run.about["data"] or "embedded"),
+        "seeds": ", ".join(str(seed) for seed in suite["seeds"]),
+        "cells": f"{len(run.done)} of {len(run.cells)} measured",
+        "versions": first.versions if first else "",
+        "hardware": first.hardware if first else "",
+    }
+    return {name: text for name, text in facts.items() if text}

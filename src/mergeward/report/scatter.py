@@ -1,0 +1,121 @@
+"""Geometry of the charts of accuracy against attack success, with the merges that no other beats in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mergeward.bench.summary import Line
+from mergeward.report.words import label, percent
+
+WIDTH, HEIGHT = 520, 340
+LEFT, RIGHT, TOP, BOTTOM = 52, 500, 14, 296
+TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One merge; positions are in SVG units.
+
+    Attributes:
+        name: Method, defense and setting, as shown.
+        number: What the chart calls it, from 1.
+        text: Its figures, as shown.
+        x: Attack success.
+        y: Accuracy.
+        is_best: Whether no other merge is better in one and at least as good in the other.
+    """
+
+    name: str
+    number: int
+    text: str
+    x: float
+    y: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Plot:
+    """The merges under one attack.
+
+    Attributes:
+        title: The attack, as shown.
+        points: One for each merge.
+        front: The best ones, joined, as the points of an SVG polyline.
+        description: What it shows, for those who do not see it.
+    """
+
+    title: str
+    points: tuple[Point, ...]
+    front: str
+    description: str
+
+
+def scatter(lines: Sequence[Line]) -> tuple[Plot, ...]:
+    """Return one plot for each attack of the attacked merges."""
+    attacked = [line for line in lines if line.kind == "attacked merge" and line.success is not None]
+    triggers = dict.fromkeys(line.trigger for line in attacked)
+    return tuple(
+        _plot(trigger, [line for line in attacked if line.trigger == trigger]) for trigger in triggers
+    )
+
+
+def pareto(figures: Sequence[tuple[float, float]]) -> list[bool]:
+    """Return which of some pairs (attack success, accuracy) no other one beats.
+
+    A pair beats another with less or equal success and greater or equal accuracy, not both equal.
+
+    Example:
+        >>> pareto([(0.1, 0.8), (0.2, 0.7), (0.9, 0.9)])
+        [True, False, True]
+    """
+    return [
+        not any(x <= own_x and y >= own_y and (x, y) != (own_x, own_y) for x, y in figures)
+        for own_x, own_y in figures
+    ]
+
+
+def across(rate: float) -> float:
+    """Return the horizontal position of an attack success between 0 and 1."""
+    return round(LEFT + rate * (RIGHT - LEFT), 1)
+
+
+def up(rate: float) -> float:
+    """Return the vertical position of an accuracy between 0 and 1."""
+    return round(BOTTOM - rate * (BOTTOM - TOP), 1)
+
+
+def _plot(trigger: str, lines: Sequence[Line]) -> Plot:
+    figures = [(line.success.mean if line.success else 0.0, line.accuracy.mean) for line in lines]
+    points = tuple(
+        Point(
+            _name(line),
+            number,
+            f"attack success {percent(x)} %, accuracy {percent(y)} %",
+            across(x),
+            up(y),
+            best,
+        )
+        for number, (line, (x, y), best) in enumerate(
+            zip(lines, figures, pareto(figures), strict=True), start=1
+        )
+    )
+    front = sorted((point.x, point.y) for point in points if point.is_best)
+    values = "; ".join(f"{point.name}: {point.text}" for point in points)
+    attack, _, rest = trigger.partition(" ")
+    return Plot(
+        f"{label(attack)} {rest}".strip(),
+        points,
+        " ".join(f"{x},{y}" for x, y in front),
+        f"Accuracy against attack success of merges with {label(attack)}. {values}.",
+    )
+
+
+def _name(line: Line) -> str:
+    axes = [
+        f"{axis.partition('.')[2] or axis} {value}"
+        for axis, value in line.axes.items()
+        if not axis.startswith("attack")
+    ]
+    defense = [] if line.defense == "none" else [label(line.defense)]
+    return ", ".join([label(line.method), *defense, *axes])

@@ -1,0 +1,159 @@
+"""The tables of a run: means over seeds, their intervals, the controls beside them, and what changed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mergeward.bench.compare import compare
+from mergeward.bench.estimate import T_95, estimate
+from mergeward.bench.export import FORMS, export
+from mergeward.bench.measure import Measured
+from mergeward.bench.store import CellRow, RunFile
+from mergeward.bench.summary import summarise
+from mergeward.errors import UsageError
+from mergeward.evaluate import Rate
+
+TASKS = ("warm", "cold")
+
+
+def cell(kind: str, seed: int, attack: str = "none", method: str = "ties", **values: object) -> CellRow:
+    name = f"{kind}-{attack}-{method}-{seed}-{values}"
+    return replace(
+        CellRow(name, 0, kind, attack, method, "none", {}, TASKS, seed, "done", accuracy=0.5),
+        **values,  # type: ignore[arg-type]
+    )
+
+
+def rates(accuracy: int, success: int | None = None, attack: str = "badnets") -> tuple[Measured, ...]:
+    found = [Measured("accuracy", task, Rate(accuracy, 100)) for task in TASKS]
+    if success is not None:
+        found.append(Measured("success", "cold", Rate(success, 100), attack, "cold", "red"))
+        found.append(Measured("transfer", "warm", Rate(success // 2, 100), attack, "cold", "red"))
+    return tuple(found)
+
+
+def run_of(*entries: tuple[CellRow, tuple[Measured, ...]]) -> RunFile:
+    return RunFile(
+        Path("run.sqlite"), {}, tuple(row for row, _ in entries), {row.cell: of for row, of in entries}
+    )
+
+
+def three_seeds() -> RunFile:
+    entries = []
+    for seed, success in enumerate((80, 90, 100)):
+        entries.append((cell("clean merge", seed), rates(70, 10 + seed)))
+        entries.append((cell("clean retrain", seed), rates(71, 20 + seed)))
+        entries.append(
+            (cell("attacked merge", seed, "badnets", merge_seconds=2.0), rates(60 + seed, success))
+        )
+    return run_of(*entries)
+
+
+def test_the_interval_over_seeds_is_students() -> None:
+    found = estimate([[Rate(80, 100)], [Rate(90, 100)], [Rate(100, 100)]])
+    assert found.mean == pytest.approx(0.9)
+    assert found.low == pytest.approx(0.9 - 4.303 * 0.1 / 3**0.5)
+    assert found.high == 1.0
+    assert found.seeds == 3
+    many = estimate([[Rate(40 + 20 * (seed % 2), 100)] for seed in range(40)])
+    assert T_95[-1] > (many.high - many.mean) / (0.1 * (40 / 39) ** 0.5 / 40**0.5) > 1.96
+
+
+def test_one_seed_speaks_of_its_test_images() -> None:
+    assert (estimate([[Rate(8, 10)]]).low, estimate([[Rate(8, 10)]]).high) == Rate(8, 10).interval
+    two = estimate([[Rate(80, 100), Rate(60, 100)]])
+    assert two.mean == pytest.approx(0.7)
+    assert two.high - two.mean == pytest.approx(1.959964 * ((0.16 + 0.24) / 100) ** 0.5 / 2)
+
+
+def test_an_attacked_merge_stands_beside_its_controls() -> None:
+    lines = summarise(three_seeds())
+    assert [line.kind for line in lines] == ["clean merge", "clean retrain", "attacked merge"]
+    attacked = lines[2]
+    assert attacked.success is not None
+    assert attacked.clean_success is not None
+    assert attacked.retrain_success is not None
+    assert attacked.transfer is not None
+    assert attacked.accuracy.mean == pytest.approx(0.61)
+    assert attacked.success.mean == pytest.approx(0.9)
+    assert attacked.clean_success.mean == pytest.approx(0.11)
+    assert attacked.retrain_success.mean == pytest.approx(0.21)
+    assert attacked.transfer.mean == pytest.approx(0.45)
+    assert attacked.merge_seconds == 2.0
+    assert set(attacked.accuracy_by_task) == set(TASKS)
+
+
+def test_the_control_of_another_trigger_or_method_is_none_of_ours() -> None:
+    run = run_of(
+        (cell("clean merge", 0), rates(70, 10, attack="badnets patch_size=3")),
+        (cell("clean merge", 0, method="average"), rates(70, 99)),
+        (
+            cell("attacked merge", 0, "badnets", axes={"attack.patch_size": 3}),
+            rates(60, 80, "badnets patch_size=3"),
+        ),
+        (
+            cell("attacked merge", 0, "badnets", axes={"attack.patch_size": 5}),
+            rates(60, 80, "badnets patch_size=5"),
+        ),
+    )
+    attacked = [line for line in summarise(run) if line.kind == "attacked merge"]
+    assert attacked[0].clean_success is not None
+    assert attacked[0].clean_success.mean == 0.1
+    assert attacked[1].clean_success is None
+
+
+def test_failed_cells_are_no_part_of_a_mean() -> None:
+    run = run_of((cell("clean merge", 0), rates(70)), (cell("clean merge", 1, status="failed"), ()))
+    (line,) = summarise(run)
+    assert line.accuracy.seeds == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_has_every_line(form: str) -> None:
+    text = export(three_seeds(), form)
+    assert text.endswith("\n")
+    if form == "json":
+        records = json.loads(text)
+        assert [record["success"] for record in records] == pytest.approx([0.11, 0.21, 0.9])
+        assert records[2]["clean_success_high"] < 0.2
+    elif form == "csv":
+        records = list(csv.DictReader(io.StringIO(text)))
+        assert [record["kind"] for record in records] == ["clean merge", "clean retrain", "attacked merge"]
+        assert float(records[2]["accuracy warm"]) == pytest.approx(0.61)
+    else:
+        assert text.count("ties") == 3
+        assert "90.0 [" in text
+
+
+def test_names_do_not_break_a_table() -> None:
+    run = run_of((cell("clean merge", 0, method="a|b_c<&%"), rates(70)))
+    assert "a\\|b\\_c&lt;&%" in export(run, "md")
+    assert r"a|b\_c<\&\%" in export(run, "latex")
+
+
+def test_a_form_that_there_is_not() -> None:
+    with pytest.raises(UsageError, match="did you mean 'json'"):
+        export(three_seeds(), "jsn")
+
+
+def test_a_run_compared_with_itself_has_not_changed() -> None:
+    assert compare(three_seeds(), three_seeds()) == []
+
+
+def test_changes_within_and_beyond_the_intervals() -> None:
+    before = run_of((cell("attacked merge", 0, "badnets"), rates(60, 80)))
+    after = run_of((cell("attacked merge", 0, "badnets"), rates(61, 20)))
+    found = {change.measure: change.is_beyond for change in compare(before, after)}
+    assert found == {"accuracy": False, "success": True, "transfer": True}
+
+
+def test_what_one_run_lacks_is_a_change() -> None:
+    before = run_of((cell("clean merge", 0), rates(70)))
+    changes = compare(before, run_of())
+    assert [(change.measure, change.is_beyond) for change in changes] == [("accuracy", True)]

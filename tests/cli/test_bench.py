@@ -1,0 +1,97 @@
+"""`mergeward bench`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from colour_task import save_colour_task
+from mergeward.bench.suite import suite_names
+from mergeward.cli.app import run
+
+SUITE = """
+title: One merge
+summary: No attack at all.
+tasks: [warm, cold]
+training: {steps: 1, batch_size: 6}
+methods: [average]
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a suite and its tasks."""
+    (tmp_path / "one.yaml").write_text(SUITE)
+    for name in ("warm", "cold"):
+        save_colour_task(tmp_path / "data", name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_suites_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "list", "--json"]) == 0
+    assert [suite["name"] for suite in json.loads(capsys.readouterr().out)] == list(suite_names())
+    assert run(["bench", "show", "mini-smoke"]) == 0
+    assert "badmerging-on" in capsys.readouterr().out
+
+
+def test_a_suite_is_run_gone_on_with_exported_and_compared(
+    here: Path, tiny_clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bench", "run", "./one.yaml", "--data", "data", "--base", str(tiny_clip)]
+    assert run([*arguments, "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["cells"], plan["contributions"]) == (4, 2)
+    assert run([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"run": "one.sqlite", "measured": 4, "kept": 0, "failed": []}
+    assert "[4/4] clean merge: average seed 0: accuracy" in captured.err
+    assert run(arguments) == 7
+    assert "--resume goes on" in capsys.readouterr().err
+    assert run([*arguments, "--resume", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == 4
+    assert run(["bench", "export", "one.sqlite", "--format", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 4
+    assert run(["bench", "compare", "one.sqlite", "one.sqlite"]) == 0
+
+
+def test_failed_cells_are_listed_and_the_exit_code_says_so(
+    here: Path, tiny_clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "one.yaml").write_text(SUITE.replace("average", "nuslerp"))
+    tasks = SUITE.replace("[warm, cold]", "[warm, cold, warm]").replace("average", "nuslerp")
+    (here / "one.yaml").write_text(tasks)
+    assert run(["bench", "run", "one.yaml", "--data", "data", "--base", str(tiny_clip)]) == 1
+    error = capsys.readouterr().err
+    assert "1 failed" in error
+    assert "error: clean merge nuslerp seed 0: " in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "mini-smok"], 2, "did you mean 'mini-smoke'"),
+        (["run", "mini-smoke", "--only", "method=tie"], 2, "method of suite mini-smoke"),
+        (["run", "mini-smoke", "--only", "ties"], 2, "expected KEY=NAME"),
+        (["run", "mini-smoke", "--seeds", "a"], 2, "--seeds a"),
+        (["export", "no.sqlite"], 5, "no such file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_code(
+    here: Path, arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["bench", *arguments]) == code
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_the_store_is_cleaned(empty_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (empty_cache / "merge" / "x").mkdir(parents=True)
+    (empty_cache / "merge" / "x" / "weights").write_bytes(bytes(2_000_000))
+    assert run(["bench", "clean", "--dry-run"]) == 0
+    assert "would be freed: 2.0 MB" in capsys.readouterr().err
+    assert run(["bench", "clean"]) == 0
+    assert not (empty_cache / "merge" / "x").exists()

@@ -1,0 +1,80 @@
+"""The page of a run: what it shows, and that a browser shows it without a word of complaint."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from browser import Browser
+from mergeward.bench.measure import Measured
+from mergeward.bench.store import CellRow, RunFile
+from mergeward.evaluate import Rate
+from mergeward.report import write_run_page
+from mergeward.report.scatter import pareto
+
+SUITE = {"name": "s", "title": "A <suite>", "summary": "About.", "source": "", "seeds": [0, 1]}
+
+
+def a_run() -> RunFile:
+    cells, rates = [], {}
+    for seed in (0, 1):
+        for kind in ("base", "clean merge", "clean retrain", "attacked merge"):
+            for method, success in (("ties", 90), ("dam", 10)) if kind != "base" else (("none", 5),):
+                attack = "badnets" if kind == "attacked merge" else "none"
+                name = f"{kind}-{method}-{seed}"
+                cells.append(
+                    CellRow(name, len(cells), kind, attack, method, "none", {}, ("warm",), seed, "done")
+                )
+                rate = Rate(success if attack == "badnets" else 4 + seed, 100)
+                rates[name] = (
+                    Measured("accuracy", "warm", Rate(70 + seed, 100)),
+                    Measured("success", "warm", rate, "badnets", "warm", "red"),
+                )
+    cells.append(
+        CellRow("failed", 99, "clean merge", "none", "emr", "none", {}, (), 0, "failed", error="<no luck>")
+    )
+    return RunFile(Path("run.sqlite"), {"suite": SUITE, "base": "0" * 64, "data": None}, tuple(cells), rates)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "report.html"
+    write_run_page([a_run()], path)
+    return path
+
+
+def test_every_merge_has_its_row_with_its_controls(page: Path) -> None:
+    text = page.read_text()
+    rows = re.findall(r'<tr data-group="([^"]*)" data-key="([^"]*)"', text)
+    assert rows[:4] == [("badnets", "ties"), ("badnets", "dam"), ("none", "ties"), ("none", "dam")]
+    assert "90.0 [90.0, 90.0]" in text
+    assert "+85.5" in text  # 90 minus the mean of 4 and 5
+    assert "nothing merged" in text
+
+
+def test_what_failed_is_said_and_nothing_from_outside_is_markup(page: Path) -> None:
+    text = page.read_text()
+    assert "&lt;no luck&gt;" in text
+    assert "<suite>" not in text
+
+
+def test_equal_runs_are_equal_pages(page: Path, tmp_path: Path) -> None:
+    write_run_page([a_run()], tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_the_front_is_of_what_nothing_beats() -> None:
+    assert pareto([(0.5, 0.5), (0.5, 0.6), (0.4, 0.4), (0.5, 0.6)]) == [False, True, True, True]
+    assert pareto([]) == []
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it_sorted_and_silent(page: Path, chromium: Browser, tmp_path: Path) -> None:
+    shown = tmp_path / "sorted.html"
+    shown.write_text(page.read_text())
+    seen = chromium.open(shown)
+    assert seen.console == ()
+    assert seen.requests == ()
+    assert "4 of 4 rows" in seen.dom
