@@ -15,10 +15,12 @@ from mergeward.errors import OutputError
 from mergeward.evaluate import Rate
 from mergeward.report import tradeoff_table, write_tradeoff
 from mergeward.report.tradeoff import tradeoff_svg
+from mergeward.vision import Preprocessor
 from mergeward.workflow.tradeoff import Measured, Point, Tradeoff
 
 SVG = "{http://www.w3.org/2000/svg}"
-TRIGGER = SavedTrigger(PatchTrigger(torch.zeros(3, 4, 4), torch.ones(1, 4, 4)), "bad<nets", "cold", "red")
+PATCH = PatchTrigger(torch.zeros(3, 4, 4), torch.ones(1, 4, 4))
+TRIGGER = SavedTrigger(PATCH, "bad<nets", "cold", "red", Preprocessor(resize=4, crop=(4, 4)))
 
 
 def measured(right: int, fooled: int) -> Measured:

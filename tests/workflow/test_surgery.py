@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from mergeward.bench.cell import Stage, merge_and_measure
 from safetensors.torch import load_file
 
 import mergeward as mw
@@ -75,19 +74,6 @@ def test_evaluation_measures_each_task_with_its_module(pool: Any, operated: mw.M
 def test_it_goes_on_top_of_a_merge_that_learns(pool: Any, tmp_path: Path) -> None:
     first, second = (mw.merge(recipe(pool, "adamerging"), tmp_path / out).out for out in ("one", "two"))
     assert (first / SURGERY).read_bytes() == (second / SURGERY).read_bytes()
-
-
-def test_a_cell_measures_what_evaluation_does(pool: Any, operated: mw.MergeReport, tiny_clip: Path) -> None:
-    clip = open_base(tiny_clip)
-    tasks = [PreparedTask(open_task(name, pool.data, 0), clip) for name in ("warm", "cold")]
-    stage = Stage(tiny_clip, clip, tasks, {}, "cold", 0, (), seed=0)
-    contributions = [pool.clean, pool.other]
-    measured, again = (
-        merge_and_measure(stage, contributions, "average", {}, surgery=STEPS) for _ in range(2)
-    )
-    assert measured.accuracy == mw.evaluate(operated.out, ["warm", "cold"], data=pool.data).accuracy
-    assert again == measured
-    assert merge_and_measure(stage, contributions, "average", {}).seconds != measured.seconds
 
 
 def test_what_is_wrong_is_refused_and_nothing_is_written(pool: Any, tmp_path: Path) -> None:

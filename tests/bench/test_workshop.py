@@ -1,0 +1,47 @@
+"""What a cell predicts, and that commands say the same of the same model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import mergeward as mw
+from mergeward.bench.models import Contribution, Merged
+from mergeward.bench.workshop import Workshop
+from mergeward.evaluate import accuracy
+
+SHORT = mw.FinetuneConfig(steps=2, batch_size=6, warmup_steps=1)
+TASKS = ("warm", "cold")
+
+
+@pytest.fixture
+def workshop(tiny_clip: Path, colour_data: Path) -> Workshop:
+    return Workshop(tiny_clip, colour_data)
+
+
+def merged(**changed: object) -> Merged:
+    pool = tuple(Contribution(task, 0, SHORT) for task in TASKS)
+    return Merged(pool, "average", {}, 0, **changed)  # type: ignore[arg-type]
+
+
+def test_a_merge_with_surgery_is_measured_as_evaluate_measures_it(
+    workshop: Workshop, colour_data: Path
+) -> None:
+    operated = merged(surgery={"steps": 3, "rank": 2, "lr": 0.5})
+    predicted = workshop.predictions(operated, TASKS, 0)
+    labels = {task: workshop.prepared(task, 0).labels("test") for task in TASKS}
+    expected = mw.evaluate(workshop.folder(operated), TASKS, data=colour_data).accuracy
+    assert {task: accuracy(predicted[task], labels[task]) for task in TASKS} == expected
+
+
+def test_surgery_is_part_of_what_a_merge_is(workshop: Workshop) -> None:
+    plain, operated = (workshop.key(one) for one in (merged(), merged(surgery={"steps": 3})))
+    assert plain != operated
+
+
+def test_predictions_are_kept(workshop: Workshop) -> None:
+    first, again = (workshop.predictions(merged(), TASKS, 0) for _ in range(2))
+    assert all(torch.equal(first[task], again[task]) for task in TASKS)
+    assert workshop.has_predicted(merged(), TASKS, 0, None)
