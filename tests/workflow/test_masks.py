@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import mergeward as mw
 from mergeward.cli.app import run
 from mergeward.errors import CheckpointError, RecipeError
-from mergeward.merge.adaptive import balance
+from mergeward.merge.adaptive import session
 from mergeward.provenance import Provenance
 from mergeward.workflow.masks import MASKS, mask_layers, open_masks
 
@@ -97,10 +97,9 @@ def test_inspect_shows_and_draws_them(
 def test_a_collapse_is_told_and_can_be_refused(
     pool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(balance, "COLLAPSED", 100.0)
+    monkeypatch.setattr(session, "collapses", lambda start, end: {"warm": "task 'warm' collapsed"})
     report = mw.merge(recipe(pool), tmp_path / "out")
-    assert report.warnings
-    assert all("collapsed" in warning for warning in report.warnings)
+    assert report.warnings == ("task 'warm' collapsed",)
     assert "## Collapse" in (report.out / "README.md").read_text()
     refusing = {**recipe(pool)["parameters"], "on_collapse": "refuse"}
     with pytest.raises(mw.MergewardError, match="nothing was merged"):

@@ -62,12 +62,13 @@ def test_the_command_writes_figures_and_picture(
 ) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe(pool)))
     arguments = ["tradeoff", str(tmp_path / "recipe.yaml"), "--trigger", str(pool.backdoored)]
+    arguments += ["--split", "test"]
     assert run([*arguments, "--alpha", "0,1", "--out", str(tmp_path / "out"), "--json"]) == 0
     captured = capsys.readouterr()
     printed = json.loads(captured.out)
     assert printed == json.loads((tmp_path / "out" / "tradeoff.json").read_text())
     assert [point["alpha"] for point in printed["points"]] == [0, 1]
-    assert printed["split"] == "validation"
+    assert printed["split"] == "test"
     assert "no control" in captured.err
     assert (tmp_path / "out" / "tradeoff.svg").exists()
     assert run([*arguments, "--out", str(tmp_path / "out")]) == 7
