@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from mergeward.cli.options import Data, Json, Seed, Tasks
-from mergeward.cli.terminal import print_json, show
+from mergeward.cli.terminal import print_json, say, show
 from mergeward.workflow import Evaluation, evaluate
 
 
@@ -29,6 +29,8 @@ def evaluate_command(
         print_json(evaluation.to_json())
     else:
         show(_table(evaluation))
+        if evaluation.repaired:
+            say(f"with the model's surgery modules for {', '.join(evaluation.repaired)}")
 
 
 def _table(evaluation: Evaluation) -> Table:
