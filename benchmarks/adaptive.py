@@ -3,8 +3,8 @@
     python benchmarks/adaptive.py [--quick] [--peers none] [--json docs/benchmarks/adaptive.json]
 
 Both learn on the same random-weight CLIP image tower, from random images that are in memory before the first
-step. Makes the checkpoints on first use (about 5 GB). Nothing else should run meanwhile. What is measured, and
-how, is in `docs/benchmarks.md`.
+step. Makes the checkpoints on first use (about 5 GB). Nothing else should run meanwhile. What is measured,
+and how, is in `docs/benchmarks.md`.
 """
 
 from __future__ import annotations
@@ -39,21 +39,20 @@ WARM_STEPS = 1
 """Steps of a run that are not counted: the first one also pays for memory."""
 
 COMMON = {"granularity": "task"}
+HALF = {"precision": "bfloat16"}
+RELEASED = {"variant": "released", "micro_batch": 16}
+SMALL = {"task_vectors": "bfloat16", "micro_batch": 16}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "float32": {},
-    "bfloat16": {"precision": "bfloat16"},
-    "float32, task vectors bfloat16": {"task_vectors": "bfloat16"},
-    "bfloat16, task vectors bfloat16": {"precision": "bfloat16", "task_vectors": "bfloat16"},
-    "bfloat16, task vectors int8": {"precision": "bfloat16", "task_vectors": "int8"},
-    "bfloat16, task vectors int8, 16 images a pass": {
-        "precision": "bfloat16",
-        "task_vectors": "int8",
-        "micro_batch": 16,
-    },
+    "released, float32": RELEASED,
+    "released, bfloat16": {**RELEASED, **HALF},
+    "paper, float32": {},
+    "paper, float32, small": SMALL,
+    "paper, bfloat16, small": {**SMALL, **HALF},
+    "paper, bfloat16, task vectors int8": {**SMALL, **HALF, "task_vectors": "int8"},
 }
-"""Ways to run ours, by name."""
+"""Ways to run ours, by name; `small` is bfloat16 task vectors and 16 images a pass, to take less memory."""
 
-GROWN = ("float32", "bfloat16, task vectors bfloat16")
+GROWN = ("paper, float32, small", "paper, bfloat16, small")
 """What is shown as it grows."""
 
 
@@ -118,7 +117,7 @@ FULL = Sizes(
 _SMALL = Tower("quick-tower", 64, 2, contributions=2, images=2)
 QUICK = Sizes(
     _SMALL,
-    ("float32", "bfloat16"),
+    ("released, float32", "paper, bfloat16, small"),
     (2, 3),
     (replace(_SMALL, name="quick-tower-1-layer", layers=1),),
     timed_steps=1,
@@ -175,7 +174,7 @@ class Bench:
         if done.failure is not None:
             return done
         steps = json.loads(result.read_text(encoding="utf-8"))["seconds"]
-        return replace(done, seconds=median(steps[WARM_STEPS:]))
+        return replace(done, seconds=median(steps[WARM_STEPS:] or steps))
 
 
 def compared(bench: Bench, sizes: Sizes) -> list[Row]:

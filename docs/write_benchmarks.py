@@ -1,9 +1,10 @@
 """Writes the measured tables into `docs/benchmarks.md`: `python docs/write_benchmarks.py`.
 
-Reads what `benchmarks/merge.py` and `benchmarks/parity.py` wrote to `docs/benchmarks/`, and makes from it
+Reads what `benchmarks/merge.py`, `benchmarks/adaptive.py` and `benchmarks/parity.py` wrote to
+`docs/benchmarks/`, and makes from it
 
 - the sections between two comments each in `docs/benchmarks.md`;
-- `docs/benchmarks/growth.svg`.
+- `docs/benchmarks/growth.svg` and `docs/benchmarks/adaptive.svg`.
 
 A section whose figures are not there is left empty. A test holds the page to what this script makes.
 """
@@ -20,12 +21,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 import parity
-from harness import plot, rows
+from harness import curves, plot, rows
 from harness.rows import Row
 
 FOLDER = REPOSITORY / "docs" / "benchmarks"
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 PICTURE = FOLDER / "growth.svg"
+ADAPTIVE_PICTURE = FOLDER / "adaptive.svg"
 
 AXES = {"contributions": "contributions of {size:.2f} GB", "gigabytes": "base and two contributions, GB"}
 """What the horizontal axes of the growth show."""
@@ -42,12 +44,22 @@ def merge_section(content: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def adaptive_section(content: Mapping[str, Any]) -> str:
+    """Return the tables of `benchmarks/adaptive.py`."""
+    parts = [rows.markdown([Row(**one) for one in content["rows"]]), _setting(content["setting"])]
+    if content["growth"]:
+        parts.insert(1, "![Time of a step and peak memory as they grow](benchmarks/adaptive.svg)\n")
+    if content["curves"]:
+        parts.append(curves.markdown(content["curves"]))
+    return "\n".join(parts)
+
+
 def parity_section(content: Mapping[str, Any]) -> str:
     """Return the table of `benchmarks/parity.py`."""
     return parity.markdown([parity.ParityRow(**one) for one in content["rows"]])
 
 
-SECTIONS = {"merge": merge_section, "parity": parity_section}
+SECTIONS = {"merge": merge_section, "adaptive": adaptive_section, "parity": parity_section}
 """What makes each section, by the name of its figures."""
 
 
@@ -58,6 +70,25 @@ def growth(content: Mapping[str, Any]) -> str:
         plot.Panel(title, AXES[axis].format(size=size), "seconds", _series(content["growth"], axis))
         for axis, title in (("contributions", "Number of contributions"), ("gigabytes", "Size"))
     ]
+    return plot.draw(panels)
+
+
+def adaptive_growth(content: Mapping[str, Any]) -> str:
+    """Return the chart of how a step of DAM grows, in time and in memory."""
+    shown = [
+        (axis, figure, title)
+        for axis, title in (("contributions", "Contributions"), ("layers", "Layers, 6 contributions"))
+        for figure in ("seconds", "peak_mb")
+    ]
+    panels = []
+    for axis, figure, title in shown:
+        series: dict[str, list[tuple[float, float]]] = {}
+        for point in content["growth"]:
+            if point["axis"] == axis and point[figure] is not None:
+                value = point[figure] / (1000 if figure == "peak_mb" else 1)
+                series.setdefault(point["setting"], []).append((point["x"], value))
+        unit = "peak memory, GB" if figure == "peak_mb" else "seconds a step"
+        panels.append(plot.Panel(title, axis, unit, series))
     return plot.draw(panels)
 
 
@@ -101,6 +132,8 @@ def main() -> None:
     PAGE.write_text(updated(PAGE.read_text("utf-8"), figures), encoding="utf-8")
     if figures.get("merge", {}).get("growth"):
         PICTURE.write_text(growth(figures["merge"]), encoding="utf-8")
+    if figures.get("adaptive", {}).get("growth"):
+        ADAPTIVE_PICTURE.write_text(adaptive_growth(figures["adaptive"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,14 +12,17 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from transformers import CLIPVisionConfig
 
-from harness import checkpoints, limit, plot, rounds, tools
+from harness import checkpoints, curves, dam, limit, plot, rounds, tools
 from harness.measure import Bounds
 from harness.rows import Row
 from harness.tools import Call, Inputs
+from mergeward import progress
 from peers import catalogue, environments, timings
 from peers.comparisons import COMPARISONS
 
+adaptive = importlib.import_module("adaptive")
 parity = importlib.import_module("parity")
 
 NAMES = set(catalogue.PEERS)
@@ -53,6 +56,61 @@ def test_the_quick_run_of_ours_alone(repository: Path, tmp_path: Path) -> None:
     assert merged.ours_seconds > merged.limit_seconds > 0
     assert not list((tmp_path / "cache").glob("scratch-*"))
     assert "average, 2 of quick-vit" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_quick_run_of_steps_of_ours_alone(repository: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "adaptive.json"
+    options = ["--quick", "--peers", "none", "--no-growth", "--no-curves", "--cache", tmp_path / "cache"]
+    done = subprocess.run(
+        [sys.executable, repository / "benchmarks" / "adaptive.py", *options, "--json", figures],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(repository / "src")},
+    )
+    assert done.returncode == 0, done.stderr
+    content = json.loads(figures.read_text())
+    found = [Row(**one) for one in content["rows"]]
+    assert [one.name for one in found] == [
+        f"step of dam, {setting}, 2 of quick-tower" for setting in adaptive.QUICK.settings
+    ]
+    for one in found:
+        assert not one.note
+        assert one.ours_seconds is not None
+        assert 0 < one.ours_seconds < 10
+        assert one.ours_peak_mb is not None
+        assert one.ours_peak_mb > 100
+    assert content["growth"] == content["curves"] == []
+
+
+def test_steps_are_timed_one_by_one() -> None:
+    watch = dam.Stopwatch()
+    with progress.listen(watch):
+        list(progress.track(range(3), "dam: masks"))
+        list(progress.track(range(0), "dam: coefficients"))
+    assert len(watch.times) == 4
+    assert watch.times == sorted(watch.times)
+
+
+def test_a_tower_is_what_both_sides_build() -> None:
+    tower = adaptive.FULL.compared
+    model = CLIPVisionConfig(**tower.vision)
+    assert (model.hidden_size, model.num_hidden_layers, model.patch_size) == (768, 12, 32)
+    assert tower.model.shapes["visual_projection.weight"] == (model.projection_dim, 768)
+    assert 3.4e8 < tower.model.nbytes < 3.6e8
+
+
+def test_a_deviation_is_that_of_the_worst_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    totals = {"float32": [2.0, 1.0], "bfloat16": [2.0, 1.1]}
+    monkeypatch.setattr(curves, "_tuned", lambda task, cache, quick: tmp_path / task)
+    monkeypatch.setattr(
+        curves, "_total", lambda models, own: totals["bfloat16" if "precision" in own else "float32"]
+    )
+    found = {one["setting"]: one["deviation"] for one in curves.measure(tmp_path)}
+    assert found["float32"] == found["task vectors int8"] == 0
+    assert found["bfloat16"] == pytest.approx(0.1)
+    assert curves.markdown([]) == ""
 
 
 def test_every_comparison_and_timing_names_a_peer_that_there_is() -> None:
@@ -201,11 +259,24 @@ def test_the_page_is_made_from_every_kind_of_figure(repository: Path) -> None:
     row = {"name": "average, 4 of vit-l-14", "ours_seconds": 2.5}
     merge = {"setting": {"plain_mb": 1215}, "rows": [row], "growth": [point, other]}
     compared = {"setting": {}, "rows": [{**row, "name": "emr", "peer": "peft", "agreement": 1.0}]}
-    page = script["updated"](script["PAGE"].read_text(encoding="utf-8"), {"merge": merge, "parity": compared})
+    step = {"name": "step of dam, float32, 6 of vit-b-32", "ours_seconds": 40.0}
+    grown = {"setting": "float32", "axis": "contributions", "x": 2, "seconds": 30.0, "peak_mb": 3000.0}
+    adaptive = {
+        "setting": {"threads": 2},
+        "rows": [step],
+        "growth": [grown, {**grown, "axis": "layers"}],
+        "curves": [{"setting": "bfloat16", "total": [2.0, 1.0], "deviation": 0.0123}],
+    }
+    figures = {"merge": merge, "adaptive": adaptive, "parity": compared}
+    page = script["updated"](script["PAGE"].read_text(encoding="utf-8"), figures)
+    assert "| step of dam, float32, 6 of vit-b-32 | 40.00 |" in page
+    assert "| bfloat16 | 2.0000 | 1.0000 | 1.23 % |" in page
+    assert "](benchmarks/adaptive.svg)" in page
+    assert script["adaptive_growth"](adaptive).count("<polyline") == 4
     assert "| average, 4 of vit-l-14 | 2.50 |" in page
     assert "](benchmarks/growth.svg)" in page
     assert "| 100 % |" in page
-    assert script["updated"](page, {"merge": merge, "parity": compared}) == page
+    assert script["updated"](page, figures) == page
     drawing = script["growth"](merge)
     assert "contributions of 1.22 GB" in drawing
     assert drawing.count("<polyline") == 2

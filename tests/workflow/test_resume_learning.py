@@ -14,10 +14,12 @@ import pytest
 import torch
 
 import mergeward as mw
+from mergeward.checkpoint import open_checkpoint
 from mergeward.checkpoint.state import read_state, write_state
 from mergeward.errors import MergewardError, OutputError
 from mergeward.merge.adaptive.session import Session
 from mergeward.workflow.learning import STATE
+from test_processes import launched
 
 SLOW = Path(__file__).with_name("slow_learning.py")
 QUICK = {
@@ -162,3 +164,15 @@ def test_a_state_is_the_last_one_or_the_new_one(tmp_path: Path, monkeypatch: pyt
     assert found is not None
     assert found[1] == {"losses": [0.1, 1e-300]}
     assert all(torch.equal(found[0][name], tensor) for name, tensor in first.items())
+
+
+def test_two_processes_write_one_output(pool: Any, tmp_path: Path) -> None:
+    path, out = tmp_path / "recipe.json", tmp_path / "out"
+    path.write_text(json.dumps(recipe(pool, "dam")))
+    for done in launched([sys.executable, "-m", "mergeward", "merge", str(path), str(out)], 2):
+        assert done.returncode == 0, done.stderr
+    alone = mw.merge(recipe(pool, "dam"), tmp_path / "alone").out
+    assert {file.name for file in out.iterdir()} == {file.name for file in alone.iterdir()}
+    with open_checkpoint(out) as together, open_checkpoint(alone) as single:
+        for name in single.tensors:
+            torch.testing.assert_close(together.read(name), single.read(name), rtol=1e-3, atol=1e-4)

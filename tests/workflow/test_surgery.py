@@ -77,17 +77,17 @@ def test_it_goes_on_top_of_a_merge_that_learns(pool: Any, tmp_path: Path) -> Non
     assert (first / SURGERY).read_bytes() == (second / SURGERY).read_bytes()
 
 
-def test_a_cell_measures_what_evaluation_does(pool: Any, tiny_clip: Path) -> None:
+def test_a_cell_measures_what_evaluation_does(pool: Any, operated: mw.MergeReport, tiny_clip: Path) -> None:
     clip = open_base(tiny_clip)
     tasks = [PreparedTask(open_task(name, pool.data, 0), clip) for name in ("warm", "cold")]
     stage = Stage(tiny_clip, clip, tasks, {}, "cold", 0, (), seed=0)
     contributions = [pool.clean, pool.other]
-    measured = merge_and_measure(stage, contributions, "average", {}, surgery=STEPS)
-    assert measured.accuracy != {}
-    again = merge_and_measure(stage, contributions, "average", {}, surgery=STEPS)
-    plain = merge_and_measure(stage, contributions, "average", {})
+    measured, again = (
+        merge_and_measure(stage, contributions, "average", {}, surgery=STEPS) for _ in range(2)
+    )
+    assert measured.accuracy == mw.evaluate(operated.out, ["warm", "cold"], data=pool.data).accuracy
     assert again == measured
-    assert plain.seconds != measured.seconds
+    assert merge_and_measure(stage, contributions, "average", {}).seconds != measured.seconds
 
 
 def test_what_is_wrong_is_refused_and_nothing_is_written(pool: Any, tmp_path: Path) -> None:

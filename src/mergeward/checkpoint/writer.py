@@ -66,7 +66,7 @@ class Output:
 
 
 @contextmanager
-def open_output(
+def open_output(  # noqa: PLR0913 - each says one thing of the output
     out: str | Path,
     *,
     like: TensorSource,

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from mergeward.cli.options import Data, Json, Seed, Tasks
-from mergeward.cli.terminal import print_json, show, warn
+from mergeward.cli.terminal import print_json, say, show, warn
 from mergeward.evaluate import Difference, Rate
 from mergeward.workflow import Evaluation, evaluate
 
@@ -37,6 +37,8 @@ def evaluate_command(
         print_json(evaluation.to_json())
     else:
         show(_table(evaluation))
+        if evaluation.repaired:
+            say(f"with the model's surgery modules for {', '.join(evaluation.repaired)}")
 
 
 def _table(evaluation: Evaluation) -> Table:

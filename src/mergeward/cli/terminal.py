@@ -30,7 +30,7 @@ from mergeward.progress import Unit, listen
 
 
 class _Amount(ProgressColumn):
-    """How much of a piece of work is done: steps, or bytes and how many of them a second."""
+    """How much of a piece of work is done, in steps or bytes, and how many of them a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,8 @@ class _Amount(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         if task.fields["unit"] == "steps":
-            return self._steps.render(task)
+            speed = task.finished_speed or task.speed
+            return Text.assemble(self._steps.render(task), f" {speed:.3g}/s" if speed else "")
         return Text.assemble(self._bytes.render(task), " ", self._speed.render(task))
 
 

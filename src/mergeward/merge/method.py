@@ -58,6 +58,7 @@ class MethodInfo:
         model_parameters: Model of `models[].parameters`. The recipe's `parameters` may hold these keys too,
             as defaults for every model.
         needs_images: Whether it learns from unlabelled images.
+        any_device: For adaptive methods, whether it computes on CUDA devices too; static ones all do.
         learns_masks: Whether it learns masks, which can be saved and used again.
         needs_base: Whether its arithmetic uses the base's weights.
         min_contributions: The fewest contributions it is defined for.
@@ -72,6 +73,7 @@ class MethodInfo:
     parameters: type[Parameters] = NoParameters
     model_parameters: type[Parameters] = NoParameters
     needs_images: bool = False
+    any_device: bool = False
     learns_masks: bool = False
     needs_base: bool = True
     min_contributions: int = 1

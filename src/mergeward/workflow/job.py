@@ -77,7 +77,7 @@ class MergeJob:
         scope: Names of the tensors that take part.
         seed: Seed of everything random.
         recorded: Its settings as the output's provenance record has them.
-        device: Where a static method computes.
+        device: Where to compute.
         tasks: The task that each contribution claims, as the recipe names it.
         surgery: Parameters of representation surgery, if it goes on top.
         masks: Saved masks to use, open.
@@ -174,6 +174,7 @@ class MergeJob:
             names=self.names,
             tasks=tasks,
             seed=self.seed,
+            device=self.device,
             claims=[tasks[specs.index(spec)].name for spec in self.tasks],
             masks=None if self.masks is None else read_masks(self.masks),
             store=store,
@@ -225,7 +226,7 @@ def open_job(recipe: Recipe, stack: ExitStack, *, device: torch.device = CPU) ->
     Args:
         recipe: What to merge.
         stack: Closes the checkpoints.
-        device: Where a static method computes.
+        device: Where to compute.
 
     Raises:
         UsageError: There is no such method.

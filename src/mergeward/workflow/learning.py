@@ -13,6 +13,7 @@ from mergeward.checkpoint.state import read_state, write_state
 from mergeward.compute import thread_count
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.adaptive.learning import Saved
+from mergeward.processes import process_count
 from mergeward.provenance import package_version
 
 STATE = "learning.safetensors"
@@ -59,10 +60,11 @@ class StateFile:
 def learning_identity(tasks: Sequence[UnlabelledTask]) -> str:
     """Return what decides the bits of a learning beside the recipe and the models.
 
-    That is every image and every head, the number of threads, and the versions of what computes.
+    That is every image and every head, the numbers of threads and processes, and the versions of what
+    computes.
     """
     digest = hashlib.sha256()
-    digest.update(f"{package_version()} {torch.__version__} {thread_count()}".encode())
+    digest.update(f"{package_version()} {torch.__version__} {thread_count()} {process_count()}".encode())
     for task in tasks:
         digest.update(f"\0{task.name}\0{list(task.images.shape)}\0{list(task.head.shape)}\0".encode())
         digest.update(task.images.contiguous().numpy().data)

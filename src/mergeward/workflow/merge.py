@@ -19,6 +19,7 @@ from mergeward.errors import UsageError
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.adaptive.surgery import PAPER
 from mergeward.merge.method import MethodInfo
+from mergeward.processes import from_first, joined, own_device, process_number, wait_for_all
 from mergeward.provenance import Provenance, model_card, plain
 from mergeward.recipe import Recipe
 from mergeward.vision import SURGERY, Clip, surgery_files
@@ -65,13 +66,15 @@ def merge(
     """Merge the contributions of a recipe into its base and write the result.
 
     Everything that can be wrong with the recipe is found before the first tensor is read. A merge that is
-    interrupted leaves what it wrote and learnt in a hidden folder beside `out`.
+    interrupted leaves what it wrote and learnt in a hidden folder beside `out`. Processes that a launcher
+    started (`torchrun`, `accelerate launch`) learn together, each from its share of the images; the first of
+    them writes.
 
     Args:
         recipe: Path of a YAML file, its content as a mapping, or a `Recipe`.
         out: Folder to write, in Hugging Face layout; must not exist.
         resume: Whether to go on from what an interrupted run of the same merge left.
-        device: Where to compute: "cpu", "cuda" or "cuda:N"; static methods only.
+        device: Where to compute: "cpu", "cuda" or "cuda:N".
         threads: On how many threads; by default `MERGEWARD_THREADS`, or two.
         shard_bytes: Size above which the weights are divided among files.
         state_seconds: How often an adaptive method keeps what it has learnt, for a run that goes on.
@@ -91,10 +94,12 @@ def merge(
     """
     recipe = as_recipe(recipe)
     info, _ = checked_method(recipe)
-    place = find_device(device)
+    place = find_device(own_device(device))
     check_device(recipe, info, place)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
+        if info.kind == "adaptive":
+            stack.enter_context(joined(place))
         job = open_job(recipe, stack, device=place)
         vacant(out)
         job.check()
@@ -107,25 +112,26 @@ def merge(
             base_model=recipe.base,
             contributions=job.names,
         )
-        output = stack.enter_context(
-            open_output(
-                out,
-                like=job.base,
-                metadata=record.to_metadata(),
-                card=card(),
-                dtype=recipe.torch_dtype,
-                shard_bytes=shard_bytes,
-                resume=resume,
-                identity=learning_identity(tasks) if tasks else "",
-            )
+        opened = open_output(
+            out,
+            like=job.base,
+            metadata=record.to_metadata(),
+            card=card(),
+            dtype=recipe.torch_dtype,
+            shard_bytes=shard_bytes,
+            resume=resume,
+            identity=learning_identity(tasks) if tasks else "",
         )
-        state = StateFile(output.folder, state_seconds)
-        merged = job.run(clip, tasks, recipe.torch_dtype, output.done, state)
-        for name, content in _beside(merged, record, card).items():
-            output.add(name, content)
-        for piece in merged.pieces:
-            output.write(piece)
-        state.remove()
+        output = stack.enter_context(opened) if process_number() == 0 else None
+        state = StateFile(from_first(output.folder if output else None), state_seconds)
+        merged = job.run(clip, tasks, recipe.torch_dtype, output.done if output else (), state)
+        wait_for_all()
+        if output:
+            for name, content in _beside(merged, record, card).items():
+                output.add(name, content)
+            for piece in merged.pieces:
+                output.write(piece)
+            state.remove()
     return MergeReport(
         Path(out),
         info.name,
@@ -142,9 +148,10 @@ def check_device(recipe: Recipe, info: MethodInfo, device: torch.device) -> None
     Raises:
         UsageError: It learns from images, and cannot.
     """
-    learner = info.name if info.needs_images else "surgery"
-    if (info.needs_images or recipe.surgery is not None) and device != CPU:
-        raise UsageError(f"--device {device}: {learner} learns from images, on the CPU only")
+    bound = "surgery" if recipe.surgery is not None else info.name
+    on_images = info.needs_images or recipe.surgery is not None
+    if device != CPU and on_images and not (info.any_device and recipe.surgery is None):
+        raise UsageError(f"--device {device}: {bound} computes on the CPU only")
 
 
 def _beside(learnt: Merged, record: Provenance, card: Callable[..., str]) -> dict[str, bytes]:

@@ -206,7 +206,7 @@ def test_masks_of_another_variant_are_refused(make_problem):
 
 def test_the_released_variant_brings_its_defaults_and_takes_others():
     asked = DamParameters.model_validate({"variant": "released", "adv_lr": 0.5})
-    assert (asked.base_lr, asked.coefficient_lr, asked.adv_lr, asked.adv_bound) == (1.0, 1e-3, 0.5, None)
+    assert (asked.base_lr, asked.coefficient_lr, asked.adv_lr, asked.adv_bound) == (1.0, 1e-3, 0.5, "none")
     assert (asked.safe_loss, asked.final_mask, asked.alpha, asked.steps) == ("entropy", "sample", 0.1, 1000)
     assert DamParameters().final_mask == "expectation"
 
@@ -219,7 +219,9 @@ def test_the_released_variant_needs_to_know_how_the_encoder_normalises(make_prob
         run(make_problem(toy), parameters(variant="released"))
 
 
-@pytest.mark.parametrize("wrong", [{"variant": "other"}, {"adv_bound": -1}, {"temperature": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"variant": "other"}, {"adv_bound": -1}, {"adv_bound": "some"}, {"temperature": 0}]
+)
 def test_parameters_refuse_what_they_do_not_know(wrong):
     with pytest.raises(ValidationError):
         DamParameters(**wrong)

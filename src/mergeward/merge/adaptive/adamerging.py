@@ -96,4 +96,5 @@ INFO = MethodInfo(
     run=run,
     parameters=AdaMergingParameters,
     needs_images=True,
+    any_device=True,
 )

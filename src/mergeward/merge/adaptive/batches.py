@@ -22,17 +22,24 @@ class Batches:
         batch_size: Images a task and batch.
         seed: Seed of the shuffles.
         dtype: Type of the pixels.
+        device: Where the batches are.
 
     Attributes:
         sizes: Images of each task in every batch, in the order of the tasks.
     """
 
     def __init__(
-        self, tasks: Sequence[UnlabelledTask], batch_size: int, seed: int, dtype: torch.dtype = torch.float32
+        self,
+        tasks: Sequence[UnlabelledTask],
+        batch_size: int,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
     ) -> None:
         self._tasks = tasks
         self._seed = seed
         self._dtype = dtype
+        self._device = device
         self._orders: dict[str, tuple[int, Tensor]] = {}
         self.sizes = tuple(min(batch_size, len(task.images)) for task in tasks)
 
@@ -42,7 +49,7 @@ class Batches:
             task.images[self._members(task, size, index)]
             for task, size in zip(self._tasks, self.sizes, strict=True)
         ]
-        return to_unit(torch.cat(chosen), self._dtype)
+        return to_unit(torch.cat(chosen), self._dtype, self._device)
 
     def _members(self, task: UnlabelledTask, size: int, index: int) -> Tensor:
         epoch, place = divmod(index, len(task.images) // size)
@@ -64,6 +71,6 @@ def sample(task: UnlabelledTask, count: int, seed: int) -> Tensor:
     return task.images[shuffled(task, seed, 0)[:count].sort().values]
 
 
-def to_unit(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Turn uint8 pixels into numbers in [0, 1]."""
-    return images.to(dtype).div_(255)
+def to_unit(images: Tensor, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+    """Turn uint8 pixels into numbers in [0, 1], on a device."""
+    return images.to(device).to(dtype).div_(255)

@@ -27,6 +27,7 @@ class Coefficients:
         lr: Adam step size.
         clamp: Whether the values are projected onto [0, 1].
         dtype: Type of the values.
+        device: Where they are.
 
     Attributes:
         optimizer: What moves them.
@@ -42,13 +43,16 @@ class Coefficients:
         lr: float,
         clamp: bool = True,
         dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
     ) -> None:
         self._initial = initial
         self._clamp = clamp
         self._carried: Tensor | None = None
         self._shape = (contributions, tensors)
         self._shared = granularity == "task"
-        self._values = torch.full((contributions, 1 if self._shared else tensors), initial, dtype=dtype)
+        self._values = torch.full(
+            (contributions, 1 if self._shared else tensors), initial, dtype=dtype, device=device
+        )
         self.optimizer = Adam(self._values.view(-1), lr=lr)
 
     def by_tensor(self) -> Tensor:

@@ -118,6 +118,7 @@ TASK_ARITHMETIC = MethodInfo(
     run=task_arithmetic,
     parameters=ConcreteTaskArithmeticParameters,
     needs_images=True,
+    any_device=True,
     learns_masks=True,
 )
 
@@ -129,5 +130,6 @@ ADAMERGING = MethodInfo(
     run=adamerging,
     parameters=ConcreteAdaMergingParameters,
     needs_images=True,
+    any_device=True,
     learns_masks=True,
 )

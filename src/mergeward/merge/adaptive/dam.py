@@ -35,7 +35,7 @@ the code's 1e-8 inside the logarithm.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -69,7 +69,7 @@ RELEASED_NUMBERS: Mapping[str, Any] = {
     "base_lr": 1.0,
     "safe_loss": "entropy",
     "adv_lr": 1e-4,
-    "adv_bound": None,
+    "adv_bound": "none",
     "final_mask": "sample",
 }
 """Defaults of the released variant where they differ from those of the fields."""
@@ -102,11 +102,10 @@ class DamParameters(CoefficientParameters):
         description="Adam step size of the perturbations, in [0, 1] pixel units; reaches the bound in some "
         "30 steps (released: 1e-4, in normalised pixels)",
     )
-    adv_bound: float | None = Field(
+    adv_bound: Annotated[float, Field(ge=0)] | Literal["none"] = Field(
         default=8 / 255,
-        ge=0,
         description="L-infinity bound of the perturbations in [0, 1] pixel units (8/255, as is usual in "
-        "adversarial training), or null for none (released; a bound would be in normalised pixels)",
+        "adversarial training), or `none` (released, where a bound would be in normalised pixels)",
     )
 
     @model_validator(mode="before")
@@ -123,7 +122,7 @@ class DamParameters(CoefficientParameters):
             alpha=self.alpha,
             loss=self.safe_loss,
             lr=self.adv_lr,
-            bound=self.adv_bound,
+            bound=None if self.adv_bound == "none" else self.adv_bound,
             all_masks=self.shared_loss == "total",
         )
 
@@ -165,5 +164,6 @@ INFO = MethodInfo(
     run=run,
     parameters=DamParameters,
     needs_images=True,
+    any_device=True,
     learns_masks=True,
 )

@@ -206,7 +206,8 @@ def whole_batch(logits: Tensor) -> Tensor:
 
 def norm(fisher: Mapping[str, Tensor]) -> Tensor:
     """Return the norm of all values together."""
-    return torch.linalg.vector_norm(torch.stack([value.norm() for value in fisher.values()]))
+    every: Tensor = torch.linalg.vector_norm(torch.stack([value.norm() for value in fisher.values()]))
+    return every
 
 
 def fisher_mean(

@@ -1,8 +1,8 @@
 """The steps of an adaptive merge: counted, told, kept, and gone on with after an interruption.
 
-What a method learns lies in *parts*, each with a `state_dict` and a `load_state_dict`. Everything else at a step
-follows from them, from the losses so far and from the number of the step: batches are a function of it. So a
-merge that goes on from a kept state ends with the bits of one that nothing interrupted.
+What a method learns lies in *parts*, each with a `state_dict` and a `load_state_dict`. Everything else at a
+step follows from them, from the losses so far and from the number of the step: batches are a function of it.
+So a merge that goes on from a kept state ends with the bits of one that nothing interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from mergeward import progress
 from mergeward.errors import MergewardError
 from mergeward.merge.adaptive.optimizer import Adam
+from mergeward.processes import process_number
 
 StepSizes = Literal["constant", "cosine"]
 
@@ -145,7 +146,7 @@ class Learning:
                 optimizer.pace = self._pace(step, count)
             yield step
             numbers.note = self._note
-            if self._store is not None and self._store.due():
+            if self._store is not None and process_number() == 0 and self._store.due():
                 self._store.save(self._state())
 
     def record(self, losses: Mapping[str, Tensor], total: Tensor | None = None) -> None:

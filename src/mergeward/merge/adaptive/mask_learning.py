@@ -161,7 +161,11 @@ class MaskLearner:
         layout = self.session.engine.layout
         self.masks = {
             name: ConcreteMask(
-                layout, temperature=plan.parameters.temperature, lr=plan.parameters.mask_lr, dtype=dtype
+                layout,
+                temperature=plan.parameters.temperature,
+                lr=plan.parameters.mask_lr,
+                dtype=dtype,
+                device=problem.device,
             )
             for name in plan.switches.masks
         }
@@ -253,6 +257,7 @@ class MaskLearner:
             bound=safety.bound,
             lr=safety.lr,
             dtype=dtype,
+            device=problem.device,
             space=PixelSpace.normalised(problem.encoder) if switches.normalised else None,
         )
         return self._plan.adversary(self.session, perturbations, safety, clamp_climb=switches.clamp_climb)

@@ -121,7 +121,10 @@ class ConcreteMask:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return a float32 copy of the logits by tensor, each in the tensor's shape."""
-        return {name: view.float().clone() for name, view in self._layout.views(self.logits).items()}
+        return {
+            name: view.to("cpu", torch.float32, copy=True)
+            for name, view in self._layout.views(self.logits).items()
+        }
 
     @torch.no_grad()
     def set_tensors(self, logits: Mapping[str, Tensor]) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from mergeward.merge.adaptive.layout import Layout
 from mergeward.merge.adaptive.task_vectors import Storage, TaskVectors
+from mergeward.merge.adaptive.tuning import tune
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -103,6 +104,7 @@ class MergedEncoder:
         module = copy.deepcopy(encoder, views).to(self.theta.device, self.theta.dtype).eval()
         for name, parameter in module.named_parameters():
             parameter.grad = gradients[name]
+        tune(module, mixed=self._precision == "bfloat16")
         return module
 
     @torch.no_grad()

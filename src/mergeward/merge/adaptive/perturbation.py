@@ -62,6 +62,7 @@ class Perturbations:
         bound: L-infinity bound, in the unit of `space`; None for none.
         lr: Adam step size, in the same unit.
         dtype: Type of the pixels.
+        device: Where they are.
         space: What the deltas are measured in; by default [0, 1] pixels.
 
     Attributes:
@@ -76,13 +77,15 @@ class Perturbations:
         bound: float | None,
         lr: float,
         dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
         space: PixelSpace | None = None,
     ) -> None:
         self._sizes = list(sizes)
         self._bound = bound
         space = space or PixelSpace.unit()
-        self._scale, self._low, self._high = (part.to(dtype) for part in (space.scale, space.low, space.high))
-        self.values = torch.zeros(len(sizes), 3, side, side, dtype=dtype, requires_grad=True)
+        limits = (space.scale, space.low, space.high)
+        self._scale, self._low, self._high = (part.to(device, dtype) for part in limits)
+        self.values = torch.zeros(len(sizes), 3, side, side, dtype=dtype, device=device, requires_grad=True)
         self._optimizer = Adam(self.values.detach().view(-1), lr=lr)
 
     def apply(self, images: Tensor, *, clamp: bool = True) -> Tensor:

@@ -17,6 +17,7 @@ from mergeward.errors import CheckpointError, DataError, UnsupportedError
 from mergeward.merge.adaptive.learning import Store
 
 _SHOWN = 3
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class AdaptiveProblem:
         claims: Name of the task that each contribution claims, one of `tasks`; empty where it is not known.
             Only methods that look at each contribution on images of its own task ask for it.
         masks: Learnt masks to use again, as `AdaptiveResult.masks`; None learns them.
-        store: Where the state of the learning is kept for a run that goes on after an interruption; None keeps
-            none.
+        device: Where to compute.
+        store: Where the state of the learning is kept, for a run that goes on after an interruption; None
+            keeps none.
 
     Raises:
         CheckpointError: A contribution or a mask lacks a tensor of the base, has one more, or one of another
@@ -89,6 +91,7 @@ class AdaptiveProblem:
     seed: int
     claims: Sequence[str] = ()
     masks: Mapping[str, Mapping[str, Tensor]] | None = None
+    device: torch.device = CPU
     store: Store | None = None
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from mergeward.merge.adaptive.merged_encoder import Blocks, MergedEncoder
 from mergeward.merge.adaptive.passes import Part, automatic_size, passes
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.method import Parameters
+from mergeward.processes import add_up, process_count, process_number
 
 
 class SessionParameters(Parameters):
@@ -76,7 +77,7 @@ class Learnt(NamedTuple):
 
     Attributes:
         loss: The sum over tasks of a task's mean loss.
-        classes: The predicted class of every image: int64 `[B_t]` for each task.
+        classes: The predicted class of every image that this process looked at: int64 `[B_t]` for each task.
     """
 
     loss: Tensor
@@ -112,7 +113,7 @@ class Session:
         self._problem = problem
         self._on_collapse = parameters.on_collapse
         self._dtype = dtype
-        self._heads = [task.head.to(dtype) for task in problem.tasks]
+        self._heads = [task.head.to(problem.device, dtype) for task in problem.tasks]
         self.engine = MergedEncoder(
             problem.encoder,
             problem.base,
@@ -120,6 +121,7 @@ class Session:
             precision=parameters.precision,
             storage=parameters.task_vectors,
             dtype=dtype,
+            device=problem.device,
         )
         self.coefficients = Coefficients(
             len(problem.contributions),
@@ -129,6 +131,7 @@ class Session:
             lr=lr,
             clamp=clamp,
             dtype=dtype,
+            device=problem.device,
         )
         self.learning = Learning(
             problem.store,
@@ -137,9 +140,10 @@ class Session:
             gain=parameters.gain,
         )
         self.learning.add(coefficients=self.coefficients)
-        self.batches = Batches(problem.tasks, parameters.batch_size, problem.seed, dtype)
-        size = parameters.micro_batch or automatic_size(problem.tasks[0].images.shape[-1])
-        self._passes = passes(self.batches.sizes, size)
+        self.batches = Batches(problem.tasks, parameters.batch_size, problem.seed, dtype, problem.device)
+        largest = parameters.micro_batch or automatic_size(problem.tasks[0].images.shape[-1])
+        share = -(-sum(self.batches.sizes) // process_count())
+        self._passes = passes(self.batches.sizes, min(largest, share))[process_number() :: process_count()]
         self.engine.merge(self.coefficients.by_tensor())
 
     def merge(self, mask: Tensor | Blocks | None = None) -> None:
@@ -168,37 +172,42 @@ class Session:
     def add_gradient(self, images: Tensor, loss: ImageLoss, *, scale: float = 1.0) -> Learnt:
         """Add `scale` times the gradient of a loss over a batch to the engine's gradient; see `gradient`."""
 
-        def descend(total: Tensor, _: Tensor) -> None:
+        def descend(total: Tensor, _: slice) -> None:
             (scale * total).backward()
 
-        return self._over(images, loss, descend)
+        if process_number():  # what is there already is in the first process's share of the sum
+            self.engine.clear()
+        learnt = self._over(images, loss, descend)
+        add_up(self.engine.gradient)
+        return learnt
 
     def image_gradient(self, images: Tensor, loss: ImageLoss) -> tuple[Tensor, Learnt]:
         """Return the gradient of a loss over a batch with respect to its images, in their shape."""
-        gradients: list[Tensor] = []
+        leaf = images.detach().requires_grad_()
+        gradient = torch.zeros_like(leaf)
 
-        def collect(total: Tensor, pixels: Tensor) -> None:
-            gradients.extend(torch.autograd.grad(total, [pixels]))
+        def collect(total: Tensor, rows: slice) -> None:
+            (own,) = torch.autograd.grad(total, [leaf])
+            gradient[rows] = own[rows]
 
         with self.engine.frozen():
-            learnt = self._over(images.detach().requires_grad_(), loss, collect)
-        return torch.cat(gradients), learnt
+            learnt = self._over(leaf, loss, collect)
+        return add_up(gradient), learnt
 
-    def _over(self, images: Tensor, loss: ImageLoss, use: Callable[[Tensor, Tensor], None]) -> Learnt:
-        """Hand the loss of each pass to `use`, with the images of the pass, and gather the rest."""
+    def _over(self, images: Tensor, loss: ImageLoss, use: Callable[[Tensor, slice], None]) -> Learnt:
+        """Hand the loss of each of this process's passes to `use`, with their rows, and gather the rest."""
         total = images.new_zeros(())
-        classes: list[list[Tensor]] = [[] for _ in self.batches.sizes]
+        classes = [images.new_zeros(size, dtype=torch.int64) for size in self.batches.sizes]
         for one in self._passes:
-            pixels = images[one.rows]
-            features = self.engine.features(pixels).split([part.count for part in one.parts])
+            features = self.engine.features(images[one.rows]).split([part.count for part in one.parts])
             share = total.new_zeros(())
             for part, own in zip(one.parts, features, strict=True):
                 logits = apply_head(own, self._heads[part.task])
                 share = share + loss(logits, part).sum() / self.batches.sizes[part.task]
-                classes[part.task].append(logits.detach().argmax(-1))
-            use(share, pixels)
+                classes[part.task][part.rows] = logits.detach().argmax(-1)
+            use(share, one.rows)
             total += share.detach()
-        return Learnt(total, [torch.cat(found) for found in classes])
+        return Learnt(add_up(total), classes)
 
     def step_along(self) -> None:
         """Let the coefficients take one step down the engine's gradient; theta stays until the next merge."""
@@ -206,7 +215,11 @@ class Session:
 
     def balance(self) -> dict[str, Balance]:
         """Return how the present model's predictions spread over the classes of each task."""
-        return balance_of(self.engine.features, self._problem.tasks, self._problem.seed, self._dtype)
+        return balance_of(self._encode, self._problem.tasks, self._problem.seed, self._dtype)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        """Return features on the processor of images there."""
+        return self.engine.features(images.to(self._problem.device)).cpu()
 
     def result(
         self, record: Mapping[str, Any], masks: Mapping[str, Mapping[str, Tensor]] | None = None

@@ -1,0 +1,68 @@
+"""Several processes learn what one does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mergeward import processes
+
+WORKER = Path(__file__).parent / "merge" / "adaptive" / "one_of_several.py"
+
+
+def launched(command: list[str], count: int) -> list[subprocess.CompletedProcess[str]]:
+    """Run a command in so many processes, as `torchrun` does, to their end."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    started = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **common, "RANK": str(number), "LOCAL_RANK": str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+    return [
+        subprocess.CompletedProcess(command, one.wait(), *one.communicate(timeout=120)) for one in started
+    ]
+
+
+def test_one_process_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with processes.joined(torch.device("cpu")):
+        assert (processes.process_count(), processes.process_number()) == (1, 0)
+        values = torch.ones(2)
+        assert processes.add_up(values) is values
+        assert values.tolist() == [1, 1]
+        assert processes.from_first("here") == "here"
+        processes.wait_for_all()
+    with pytest.raises(ValueError, match="no value"):
+        processes.from_first(None)
+
+
+def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert processes.own_device("cuda") == "cuda"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert [processes.own_device(name) for name in ("cuda", "cuda:1", "cpu")] == ["cuda:3", "cuda:1", "cpu"]
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    files = [tmp_path / "one", tmp_path / "two"]
+    for count, file in enumerate(files, 1):
+        for done in launched([sys.executable, str(WORKER), str(file)], count):
+            assert done.returncode == 0, done.stderr
+    one, two = (torch.load(file) for file in files)
+    assert bool(one["task_shared"].any())
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-8, atol=1e-10, msg=name)
