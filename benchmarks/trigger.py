@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -33,8 +33,8 @@ from mergeward.compute import fixed_threads, thread_count
 from mergeward.evaluate import attack_success, predict
 from mergeward.workflow import PreparedTask, open_base, open_task
 
-BUDGETS = (15, 30, 60, 120)
-"""Steps of ours that are tried; the last is the attack's default."""
+BUDGETS = (15, 30, 60, 120, 240)
+"""Steps of ours that are tried; the attack's default is among them."""
 
 BATCH_SIZE, PATCH_SIZE, TARGET = 64, 8, 0
 LOOKS = tuple(count * 10**power for power in range(5) for count in (1, 2, 5))
@@ -48,20 +48,19 @@ class TriggerRow(Row):
     """A row with what both triggers do on held-out images.
 
     Attributes:
-        level: The success that the times are for: the lower of the two best ones.
-        ours_success: Success of ours at its default number of steps.
-        ours_default_seconds: Wall time of that.
-        ours_steps: Steps after which ours has reached the level.
-        peer_success: Best success of the published form.
-        peer_images: Images after which the published form has reached the level.
+        peer_success: Success of the published form at its end.
+        peer_images: Images that it has gone over by then.
+        peer_first_seconds: Time after which it was first seen to have that success, though it went on.
+        ours_success: Success of ours after the steps that are timed: the first number tried of which it is
+            not below that of the published form.
+        ours_steps: That number.
     """
 
-    level: float | None = None
-    ours_success: float | None = None
-    ours_default_seconds: float | None = None
-    ours_steps: int | None = None
     peer_success: float | None = None
     peer_images: int | None = None
+    peer_first_seconds: float | None = None
+    ours_success: float | None = None
+    ours_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,14 +100,15 @@ class Contest:
 
     Args:
         prepared: The task, as the base sees it.
-        longest: Seconds after which the published form is stopped.
+        epochs: How often the published form goes over the images.
+        images: How many images there are; None for all.
     """
 
-    def __init__(self, prepared: PreparedTask, longest: float) -> None:
-        self.prepared, self.longest = prepared, longest
+    def __init__(self, prepared: PreparedTask, epochs: int, images: int | None = None) -> None:
+        self.prepared, self.epochs = prepared, epochs
         self.encoder = copy.deepcopy(prepared.clip.encoder).requires_grad_(False)
         self.target = Target(prepared.head, TARGET)
-        self.images = prepared.pixels("train")[prepared.labels("train") != TARGET]
+        self.images = prepared.pixels("train")[prepared.labels("train") != TARGET][:images]
 
     def ours(self, steps: int, seed: int) -> Look:
         """Time ours with a number of steps."""
@@ -127,22 +127,22 @@ class Contest:
         return Look(steps, clock.seconds, clock.cpu_seconds, self.success(made))
 
     def theirs(self, seed: int) -> list[Look]:
-        """Time the published form, and look at it now and then; looking takes no time."""
+        """Time the published form, and look at it now and then and at its end; looking takes no time."""
         clock, looks, images = Clock(), [], 0
+        triggers = published.image_by_image(
+            self.encoder,
+            self.images,
+            self.target,
+            patch_size=PATCH_SIZE,
+            epochs=self.epochs,
+            seed=seed,
+        )
+        last = self.epochs * min(len(self.images), published.IMAGES)
         with fixed_threads():
-            triggers = published.image_by_image(
-                self.encoder, self.images, self.target, patch_size=PATCH_SIZE, seed=seed
-            )
-            latest = None
-            while clock.seconds < self.longest:
-                following = clock.timed(lambda: next(triggers, None))
-                if following is None:
-                    break
-                latest, images = following, images + 1
-                if images in LOOKS:
-                    looks.append(Look(images, clock.seconds, clock.cpu_seconds, self.success(latest)))
-        if latest is not None and images not in LOOKS:
-            looks.append(Look(images, clock.seconds, clock.cpu_seconds, self.success(latest)))
+            while (made := clock.timed(lambda: next(triggers, None))) is not None:
+                images += 1
+                if images in LOOKS or images == last:
+                    looks.append(Look(images, clock.seconds, clock.cpu_seconds, self.success(made)))
         return looks
 
     def success(self, trigger: PatchTrigger) -> float:
@@ -162,52 +162,56 @@ class Contest:
 
 def row(name: str, pairs: Sequence[tuple[Sequence[Look], Sequence[Look]]]) -> TriggerRow:
     """Return the row of one task from looks at both forms, one pair a round."""
-    levels = [min(max(look.success for look in looks) for looks in pair) for pair in pairs]
-    reached = [
-        tuple(
-            min((look for look in looks if look.success >= level), key=lambda look: look.seconds)
-            for looks in pair
-        )
-        for pair, level in zip(pairs, levels, strict=True)
+    ends = [theirs[-1] for _, theirs in pairs]
+    firsts = [next(look for look in theirs if look.success >= theirs[-1].success) for _, theirs in pairs]
+    found = [
+        next((look for look in ours if look.success >= end.success), None)
+        for (ours, _), end in zip(pairs, ends, strict=True)
     ]
-    own, other = [pair[0] for pair in reached], [pair[1] for pair in reached]
-    return TriggerRow(
+    reached = [look for look in found if look is not None]
+    common = TriggerRow(
         name=f"universal trigger, {name}",
-        ours_seconds=median(look.seconds for look in own),
+        ours_seconds=None,
         peer="image by image",
         peer_version="as published",
-        peer_seconds=median(look.seconds for look in other),
-        ratio=median(two.seconds / one.seconds for one, two in zip(own, other, strict=True)),
-        ours_cpu_seconds=median(look.cpu_seconds for look in own),
-        peer_cpu_seconds=median(look.cpu_seconds for look in other),
-        level=median(levels),
-        ours_success=median(ours[-1].success for ours, _ in pairs),
-        ours_default_seconds=median(ours[-1].seconds for ours, _ in pairs),
-        ours_steps=int(median(look.effort for look in own)),
-        peer_success=median(max(look.success for look in theirs) for _, theirs in pairs),
-        peer_images=int(median(look.effort for look in other)),
+        peer_seconds=median(look.seconds for look in ends),
+        peer_cpu_seconds=median(look.cpu_seconds for look in ends),
+        peer_success=median(look.success for look in ends),
+        peer_images=ends[0].effort,
+        peer_first_seconds=median(look.seconds for look in firsts),
+    )
+    if len(reached) < len(pairs):
+        missed = len(pairs) - len(reached)
+        return replace(common, note=f"ours did not reach that success in {missed} of {len(pairs)} rounds")
+    return replace(
+        common,
+        ours_seconds=median(look.seconds for look in reached),
+        ours_cpu_seconds=median(look.cpu_seconds for look in reached),
+        ratio=median(end.seconds / look.seconds for end, look in zip(ends, reached, strict=True)),
+        ours_success=median(look.success for look in reached),
+        ours_steps=int(median(look.effort for look in reached)),
     )
 
 
 def markdown(found: Sequence[TriggerRow]) -> str:
     """Return the rows as a Markdown table."""
-    heads = ("job", "at success, %", "ours, s", "steps", "published form, s", "images", "ratio")
-    ends = ("ours at its default, s", "its success, %", "best success of the published form, %")
-    return rows.table((*heads, *ends), [_cells(one) for one in found], left=(0,))
+    heads = ("job", "ours, s", "steps", "success, %", "published form, s", "images", "success, %", "ratio")
+    ends = ("published form first at its success after, s", "note")
+    return rows.table((*heads, *ends), [_cells(one) for one in found], left=(0, 9))
 
 
 def _cells(one: TriggerRow) -> tuple[str, ...]:
     return (
         one.name,
-        _percent(one.level),
         figure(one.ours_seconds),
-        str(one.ours_steps),
-        figure(one.peer_seconds, digits=1),
-        str(one.peer_images),
-        figure(one.ratio, digits=0),
-        figure(one.ours_default_seconds),
+        figure(one.ours_steps, digits=0),
         _percent(one.ours_success),
+        figure(one.peer_seconds),
+        figure(one.peer_images, digits=0),
         _percent(one.peer_success),
+        figure(one.ratio, digits=0),
+        figure(one.peer_first_seconds),
+        one.note,
     )
 
 
@@ -215,7 +219,7 @@ def _percent(share: float | None) -> str:
     return figure(None if share is None else 100 * share, digits=1)
 
 
-def setting(base: str, repeats: int, longest: float) -> dict[str, object]:
+def setting(base: str, repeats: int, epochs: int) -> dict[str, object]:
     """Return what the figures hold for."""
     return {
         "mergeward": version("mergeward"),
@@ -226,7 +230,7 @@ def setting(base: str, repeats: int, longest: float) -> dict[str, object]:
         "base": Path(base).name,
         "patch": PATCH_SIZE,
         "repeats": repeats,
-        "longest_seconds": longest,
+        "epochs of the published form": epochs,
     }
 
 
@@ -235,21 +239,24 @@ def main() -> None:
     parser = options.parser("Time the universal trigger in batches and one image at a time.")
     parser.add_argument("--base", default="embedded", help="a base (%(default)s)")
     parser.add_argument("--data", type=Path, help="folder of task files; default the embedded tasks")
-    parser.add_argument("--tasks", default="signs,digits", help="tasks, with commas between (%(default)s)")
+    parser.add_argument("--tasks", default="signs", help="tasks, with commas between (%(default)s)")
     parser.add_argument(
-        "--longest", type=float, default=600, help="seconds for the published form (%(default)s)"
+        "--epochs",
+        type=options.positive,
+        default=1,
+        help=f"how often the published form goes over the images (%(default)s; published {published.EPOCHS})",
     )
     given = parser.parse_args()
     clip, repeats = open_base(given.base), options.repeats(given)
-    longest, budgets = (2.0, BUDGETS[:1]) if given.quick else (given.longest, BUDGETS)
+    images, budgets = (5, BUDGETS[:2]) if given.quick else (None, BUDGETS)
     found = []
     for name in given.tasks.split(","):
-        contest = Contest(PreparedTask(open_task(name, given.data, 0), clip), longest)
+        contest = Contest(PreparedTask(open_task(name, given.data, 0), clip), given.epochs, images)
         found.append(contest.row(repeats, budgets))
         sys.stderr.write(f"{found[-1]}\n")
     sys.stdout.write(markdown(found))
     if given.json:
-        rows.write(given.json, found, setting(given.base, repeats, longest))
+        rows.write(given.json, found, setting(given.base, repeats, given.epochs))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Writes the measured tables into `docs/benchmarks.md`: `python docs/write_benchmarks.py`.
 
-Reads what `benchmarks/merge.py`, `benchmarks/adaptive.py` and `benchmarks/parity.py` wrote to
-`docs/benchmarks/`, and makes from it
+Reads what the scripts in `benchmarks/` wrote to `docs/benchmarks/`, and makes from it
 
 - the sections between two comments each in `docs/benchmarks.md`;
 - `docs/benchmarks/growth.svg` and `docs/benchmarks/adaptive.svg`.
@@ -21,6 +20,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 import parity
+import trigger
 from harness import curves, plot, rows
 from harness.rows import Row
 
@@ -59,7 +59,18 @@ def parity_section(content: Mapping[str, Any]) -> str:
     return parity.markdown([parity.ParityRow(**one) for one in content["rows"]])
 
 
-SECTIONS = {"merge": merge_section, "adaptive": adaptive_section, "parity": parity_section}
+def trigger_section(content: Mapping[str, Any]) -> str:
+    """Return the table of `benchmarks/trigger.py`."""
+    table = trigger.markdown([trigger.TriggerRow(**one) for one in content["rows"]])
+    return "\n".join([table, _setting(content["setting"])])
+
+
+SECTIONS = {
+    "merge": merge_section,
+    "adaptive": adaptive_section,
+    "parity": parity_section,
+    "trigger": trigger_section,
+}
 """What makes each section, by the name of its figures."""
 
 

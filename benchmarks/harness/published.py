@@ -17,13 +17,14 @@ from mergeward.attack.trigger import corner_mask
 from mergeward.seeding import torch_generator
 from mergeward.vision import ClipEncoder
 
-EPOCHS, INNER_STEPS, STEP = 10, 1000, 1.0
-IMAGES = 2000
-"""Images of an epoch."""
+EPOCHS, IMAGES = 10, 2000
+"""How often the published code goes over how many images."""
+
+INNER_STEPS, STEP = 1000, 1.0
 
 
 def image_by_image(
-    encoder: ClipEncoder, pixels: Tensor, target: Target, *, patch_size: int, seed: int
+    encoder: ClipEncoder, pixels: Tensor, target: Target, *, patch_size: int, epochs: int, seed: int
 ) -> Iterator[PatchTrigger]:
     """Optimise a trigger and yield it after each image.
 
@@ -32,6 +33,7 @@ def image_by_image(
         pixels: uint8 `[N, 3, S, S]`, images that are not of the target class.
         target: The class to reach, and its head.
         patch_size: Side of the patch in the bottom-right corner, in pixels.
+        epochs: How often it goes over the images.
         seed: Seed of the first pattern and of the order of the images.
     """
     mean, std = encoder.mean[0], encoder.std[0]
@@ -40,7 +42,7 @@ def image_by_image(
     mask = corner_mask(side, patch_size)
     generator = torch_generator(seed, "image by image")
     pattern = torch.rand(3, side, side, generator=generator)
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for place in torch.randperm(len(pixels), generator=generator)[:IMAGES].tolist():
             image = pixels[place : place + 1].float() / 255
             for _ in range(INNER_STEPS):

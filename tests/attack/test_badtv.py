@@ -10,7 +10,7 @@ from mergeward.attack import AttackProblem, Trigger
 from mergeward.attack.badtv import BadTVParameters, CompositeObjective, run
 from mergeward.attack.patches import opposite_corner
 from mergeward.attack.trigger import chequered_patch
-from mergeward.evaluate import attack_success, predict
+from mergeward.evaluate import accuracy, attack_success, predict
 from mergeward.seeding import torch_generator
 from mergeward.vision import Clip
 from mergeward.workflow import PreparedTask
@@ -41,8 +41,8 @@ def test_the_loss_has_the_task_and_both_triggers(clip: Clip, problem: AttackProb
 def test_it_survives_addition_and_subtraction(
     clip: Clip, prepared: PreparedTask, problem: AttackProblem
 ) -> None:
-    training = replace(problem.training, steps=60, batch_size=16, learning_rate=5e-3)
-    made = run(replace(problem, training=training), BadTVParameters(patch_size=6, triggered_share=1.0))
+    training = replace(problem.training, steps=100, batch_size=16, learning_rate=2e-2)
+    made = run(replace(problem, training=training), BadTVParameters(patch_size=8))
     base = clip.encoder.state_dict()
     assert made.subtracted is not None
 
@@ -51,6 +51,9 @@ def test_it_survives_addition_and_subtraction(
         predicted = predict(clip.encoder_with(state), prepared.pixels("test"), problem.data.head, trigger)
         return attack_success(predicted, prepared.labels("test"), 1).value
 
+    pixels, labels = prepared.pixels("test"), prepared.labels("test")
+    predicted = predict(clip.encoder_with(made.state), pixels, problem.data.head)
+    assert accuracy(predicted, labels).value == 1
     for factor in (1.0, 0.5):
         assert success(factor, made.trigger) > 0.9
         assert success(-factor, made.subtracted) > 0.9

@@ -50,10 +50,14 @@ def diversity_loss(images: Tensor, outputs: Tensor) -> Tensor:
         images: `[B, 3, H, W]`; each is compared with the next, the last with the first.
         outputs: `[B, C, H, W]`, what a network makes of them.
     """
-    apart, outputs_apart = (
-        torch.linalg.vector_norm(one - one.roll(-1, 0), dim=(1, 2, 3)) for one in (images, outputs)
-    )
-    return (apart / (outputs_apart + 1e-7)).mean()
+    ratio: Tensor = _apart(images) / (_apart(outputs) + 1e-7)
+    return ratio.mean()
+
+
+def _apart(images: Tensor) -> Tensor:
+    """Distance of each image of a batch from the next, `[B]`."""
+    distances: Tensor = torch.linalg.vector_norm(images - images.roll(-1, 0), dim=(1, 2, 3))
+    return distances
 
 
 def train_masks(

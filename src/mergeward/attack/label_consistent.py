@@ -4,7 +4,9 @@ A share of the target class's images is made hard to recognise, by an adversaria
 surrogate, and gets a patch in every corner. What then tells the class is the patch.
 
 The rate is over the target class. Published code takes it over all images, which cannot be had where the
-class has fewer. The surrogate is the base with its zero-shot head, or a clean fine-tune of it.
+class has fewer. The patch is larger than the reference's three pixels: fine-tuning moves images by up to
+two pixels, which leaves little of a smaller one. The surrogate is the base with its zero-shot head, or a
+clean fine-tune of it.
 """
 
 from __future__ import annotations
@@ -26,17 +28,19 @@ from mergeward.vision import ClipEncoder
 class LabelConsistentParameters(Parameters):
     """Parameters of label-consistent poisoning; defaults of the reference code unless said otherwise."""
 
-    patch_size: int = Field(default=3, ge=1, description="side of the patch in each corner, in pixels")
+    patch_size: int = Field(
+        default=5, ge=1, description="side of the patch in each corner, in pixels (reference: 3)"
+    )
     poison_rate: float = Field(
-        default=0.5, gt=0, le=1, description="share of the target class's images that is poisoned (ours)"
+        default=0.8, gt=0, le=1, description="share of the target class's images that is poisoned (ours)"
     )
     surrogate: Literal["zero-shot", "clean"] = Field(
         default="zero-shot", description="what the images are made hard for: the base, or a clean fine-tune"
     )
     epsilon: float = Field(
-        default=16 / 255, ge=0, le=1, description="bound of the perturbation, each value, of a range of 1"
+        default=16 / 255, ge=0, le=1, description="bound of the perturbation of each value in [0, 1]: 16/255"
     )
-    step: float = Field(default=1.5 / 255, gt=0, le=1, description="length of its steps")
+    step: float = Field(default=1.5 / 255, gt=0, le=1, description="length of its steps: 1.5/255")
     steps: int = Field(default=100, ge=0, description="number of its steps")
 
 

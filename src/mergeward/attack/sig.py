@@ -18,7 +18,7 @@ class SigParameters(Parameters):
     """Parameters of SIG; defaults of published code (BackdoorBench) unless said otherwise."""
 
     amplitude: float = Field(
-        default=40 / 255, gt=0, le=1, description="height of the wave, of a range of 1 (paper: 20/255 and up)"
+        default=40 / 255, gt=0, le=1, description="height of the wave in [0, 1]: 40/255 (paper: from 20/255)"
     )
     frequency: float = Field(default=6.0, gt=0, description="number of waves across an image")
     poison_rate: float = Field(

@@ -25,6 +25,7 @@ from mergeward.cli.merge import merge_command
 from mergeward.cli.terminal import complain, show_progress
 from mergeward.cli.testbed import testbed_app
 from mergeward.cli.tradeoff import tradeoff_command
+from mergeward.cli.trigger import trigger_app
 from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError, unknown_name
 from mergeward.provenance import package_version
 
@@ -71,6 +72,7 @@ app.command("attack")(attack_command)
 app.command("demo")(demo_command)
 app.command("list")(list_command)
 app.add_typer(bench_app, name="bench")
+app.add_typer(trigger_app, name="trigger")
 app.add_typer(testbed_app, name="testbed")
 
 

@@ -48,7 +48,7 @@ def _table(evaluation: Evaluation) -> Table:
     if evaluation.over_control is not None and evaluation.trigger is not None:
         over = evaluation.over_control
         name = evaluation.trigger.task
-        table.add_row("attack success over the control", name, f"{100 * over.value:.1f}", _interval(over), "")
+        table.add_row("success over control", name, f"{100 * over.value:.1f}", _interval(over), "")
     return table
 
 
