@@ -173,7 +173,7 @@ class Suite(Part):
     attacker: Values = Field(default_factory=dict)
     attacks: tuple[AttackEntry, ...] = ()
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
-    defenses: tuple[DefenseEntry, ...] = Field(default=("none",), validate_default=True, min_length=1)  # type: ignore[assignment]
+    defenses: tuple[DefenseEntry, ...] = Field(default=("none",), validate_default=True, min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     transfer: bool = False
     sweep: dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]] = Field(default_factory=dict)

@@ -88,7 +88,7 @@ def task_counts(suite: Suite, available: int) -> list[tuple[int, Axes]]:
     """
     if TASKS not in suite.sweep:
         return [(available, {})]
-    counts = []
+    counts: list[tuple[int, Axes]] = []
     for count in suite.sweep[TASKS]:
         if not isinstance(count, int) or not 1 <= count <= available:
             raise UsageError(
@@ -126,7 +126,11 @@ def check_suite(suite: Suite) -> None:
 
 
 def _check_axes(suite: Suite) -> None:
-    members = (*suite.attacks, *suite.methods, *suite.defenses)
+    members: list[AttackEntry | MethodEntry | DefenseEntry] = [
+        *suite.attacks,
+        *suite.methods,
+        *suite.defenses,
+    ]
     known = {TASKS}.union(*(_axes(entry) for entry in members))
     for axis in suite.sweep:
         if axis not in known:

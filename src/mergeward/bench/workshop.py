@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -276,9 +276,6 @@ class Workshop:
         return PreparedTask(self.task(spec, seed), self.clip)
 
 
-Made = TypeVar("Made", Contribution, Merged, Hardened)
-
-
-def _first(model: Made) -> Made:
+def _first(model: Contribution | Merged | Hardened) -> Contribution | Merged | Hardened:
     """Return what a model is made together with: of two contributions of one attack, the first."""
     return replace(model, is_partner=False) if isinstance(model, Contribution) else model
