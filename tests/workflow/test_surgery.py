@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import mergeward as mw
 from mergeward.checkpoint import open_checkpoint
-from mergeward.errors import MergewardError, RecipeError, UnsupportedError, UsageError
+from mergeward.errors import MergewardError, RecipeError, UnsupportedError
 from mergeward.evaluate import accuracy, predict
 from mergeward.provenance import Provenance
 from mergeward.vision import SURGERY, load_clip
@@ -77,14 +77,13 @@ def test_it_goes_on_top_of_a_merge_that_learns(pool: Any, tmp_path: Path) -> Non
 
 
 def test_what_is_wrong_is_refused_and_nothing_is_written(pool: Any, tmp_path: Path) -> None:
-    def refused(kind: type[MergewardError], match: str, resume: bool = False, **changed: Any) -> None:
+    def refused(kind: type[MergewardError], match: str, **changed: Any) -> None:
         with pytest.raises(kind, match=match):
-            mw.merge(recipe(pool, **changed), tmp_path / "out", resume=resume)
+            mw.merge(recipe(pool, **changed), tmp_path / "out")
         assert list(tmp_path.iterdir()) == []
 
     refused(RecipeError, r"surgery\.ranks: unknown key; did you mean 'rank'", surgery={"ranks": 3})
     refused(RecipeError, r"models\[0\]\.task: missing; surgery learns", models=[{"model": pool.clean}])
-    refused(UsageError, "--resume: surgery learns from images", resume=True)
     refused(UnsupportedError, "image encoder only", scope="all")
 
 
