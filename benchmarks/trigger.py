@@ -33,10 +33,10 @@ from mergeward.compute import fixed_threads, thread_count
 from mergeward.evaluate import attack_success, predict
 from mergeward.workflow import PreparedTask, open_base, open_task
 
-BUDGETS = (15, 30, 60, 120, 240)
-"""Steps of ours that are tried; the attack's default is among them."""
+BUDGETS = (15, 30, 60, 90, 120, 180, 240)
+"""Steps of ours that are tried."""
 
-BATCH_SIZE, PATCH_SIZE, TARGET = 64, 8, 0
+BATCH_SIZE, PATCH_SIZE, TARGET = 16, 8, 0
 LOOKS = tuple(count * 10**power for power in range(5) for count in (1, 2, 5))
 """After how many images the published form is judged."""
 
@@ -229,6 +229,7 @@ def setting(base: str, repeats: int, epochs: int) -> dict[str, object]:
         "threads": thread_count(),
         "base": Path(base).name,
         "patch": PATCH_SIZE,
+        "batch": BATCH_SIZE,
         "repeats": repeats,
         "epochs of the published form": epochs,
     }
