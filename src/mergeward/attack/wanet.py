@@ -26,8 +26,8 @@ from mergeward.vision import ClipEncoder
 class WanetParameters(Parameters):
     """Parameters of WaNet.
 
-    The paper's are for a thousand epochs from scratch. At its strength, a mean shift of a quarter of a pixel, a
-    fine-tune of a few hundred steps learns nothing; the defaults are stronger and say so.
+    The paper's are for a thousand epochs from scratch. At its strength, a mean shift of a quarter of a pixel,
+    a fine-tune of a few hundred steps learns nothing; the defaults are stronger and say so.
     """
 
     control_points: int = Field(
