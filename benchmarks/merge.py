@@ -148,8 +148,8 @@ class Bench:
         }
 
 
-def measure(bench: Bench, *, quick: bool, only: str) -> list[Row]:
-    """Return the rows of every merge whose name begins with `only`."""
+def measure(bench: Bench, *, quick: bool, only: tuple[str, ...]) -> list[Row]:
+    """Return the rows of every merge whose name begins with one of `only`."""
     sizes = bench.sizes
     peers = [PEERS[name] for name in bench.interpreters]
     found = _said(bench.start_up())
@@ -200,7 +200,9 @@ def main() -> None:
     parser.add_argument(
         "--peers", default="all", help="all, none, or names with commas between (%(default)s)"
     )
-    parser.add_argument("--only", default="", help="only methods whose name begins so")
+    parser.add_argument(
+        "--only", default="", help="only methods whose name begins so; names with commas between"
+    )
     parser.add_argument("--no-growth", action="store_true", help="leave out growth with number and size")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one command (%(default)s)")
     parser.add_argument("--clean", action="store_true", help="remove the checkpoints and do nothing else")
@@ -214,7 +216,7 @@ def main() -> None:
     sizes = timings.QUICK if given.quick else timings.FULL
     with tempfile.TemporaryDirectory(dir=given.cache, prefix="scratch-") as scratch:
         bench = Bench(sizes, interpreters, given.cache, Path(scratch), options.repeats(given), bounds)
-        found = measure(bench, quick=given.quick, only=given.only)
+        found = measure(bench, quick=given.quick, only=tuple(given.only.split(",")))
         grown = timings.QUICK_METHODS if given.quick else timings.GROWTH_METHODS
         growth = [] if given.no_growth else bench.growth(grown)
     sys.stdout.write(rows.markdown(found))
