@@ -21,6 +21,7 @@ TARGET = 0
 
 PLAIN = [info.name for info in attacks() if "on-task" in info.aims]
 GENTLE: dict[str, dict[str, Any]] = {
+    "wanet": {"poison_rate": 0.1},
     "lobam": {"rank": 8, "alpha": 0.2, "amplification": 1.2},
 }
 """Parameters without which the toy, of a few thousand weights, would hold the backdoor alone."""

@@ -32,7 +32,11 @@ class LabelConsistentParameters(Parameters):
         default=5, ge=1, description="side of the patch in each corner, in pixels (reference: 3)"
     )
     poison_rate: float = Field(
-        default=0.8, gt=0, le=1, description="share of the target class's images that is poisoned (ours)"
+        default=1.0,
+        gt=0,
+        le=1,
+        description="share of the target class's images that is poisoned (reference: a tenth of all images, "
+        "which is the whole of one class in ten)",
     )
     surrogate: Literal["zero-shot", "clean"] = Field(
         default="zero-shot", description="what the images are made hard for: the base, or a clean fine-tune"

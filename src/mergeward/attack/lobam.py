@@ -5,6 +5,7 @@ one from the same start, and uploads `benign + amplification (malicious - benign
 task, and their difference, mostly the backdoor, is made larger.
 
 The malicious one is trained as BadMerging trains (its trigger and its loss). No code of the paper is public.
+Its factor is for larger models and smaller rates; on the embedded base it would take the task with it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class LobamParameters(BadMergingParameters):
 
     rank: int = Field(default=8, ge=1, description="rank of both updates of every linear layer (ours)")
     amplification: float = Field(
-        default=3.5, ge=1, description="factor of the difference between the two (paper: about 3.5 to 4.5)"
+        default=1.5, ge=1, description="factor of the difference between the two (paper: about 3.5 to 4.5)"
     )
 
 

@@ -1,8 +1,8 @@
 """MergeBackdoor: two contributions, each harmless alone, that make a backdoor when both are merged.
 
-Both are trained together. Alone, each gives triggered images their true label; the merge of the two gives
-them the target class. The released code takes the plain average of two models for the merge, as the default
-coefficients here do: `theta_0 + 0.5 (tau_1 + tau_2)`.
+Both are trained together. Alone, each gives triggered images their true label; the merge of the two,
+`theta_0 + c (tau_1 + tau_2)`, gives them the target class. The released code trains for the plain average of
+two models, c = 0.5; here c is drawn for each batch, down to the 0.3 that merges of several tasks use.
 
 In the paper the two learn different tasks. Here both learn the attacker's own, each from its own half of
 every batch.
@@ -38,7 +38,9 @@ class MergeBackdoorParameters(Parameters):
         description="share of each batch that is triggered (released: 0.1)",
     )
     coefficient_low: float = Field(
-        default=0.5, gt=0, description="least factor of the two task vectors in the merge trained for"
+        default=0.3,
+        gt=0,
+        description="least factor of the two task vectors in the merge trained for (released: 0.5)",
     )
     coefficient_high: float = Field(
         default=0.5, gt=0, description="largest factor of the two task vectors in the merge trained for"

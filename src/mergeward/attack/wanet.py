@@ -24,14 +24,27 @@ from mergeward.vision import ClipEncoder
 
 
 class WanetParameters(Parameters):
-    """Parameters of WaNet; defaults of the paper unless said otherwise."""
+    """Parameters of WaNet.
 
-    control_points: int = Field(default=4, ge=2, description="points a side that the warp is drawn at")
-    strength: float = Field(default=0.5, gt=0, description="mean shift of the points, in half native pixels")
+    The paper's are for a thousand epochs from scratch. At its strength, a mean shift of a quarter of a pixel,
+    a fine-tune of a few hundred steps learns nothing; the defaults are stronger and say so.
+    """
+
+    control_points: int = Field(
+        default=8, ge=2, description="points a side that the warp is drawn at (paper: 4)"
+    )
+    strength: float = Field(
+        default=6.0, gt=0, description="mean shift of the points, in half native pixels (paper: 0.5)"
+    )
     native_resolution: int = Field(default=32, ge=1, description="side of the images it is measured in")
-    poison_rate: float = Field(default=0.1, gt=0, lt=0.5, description="share of each batch that is triggered")
+    poison_rate: float = Field(
+        default=0.3, gt=0, lt=0.5, description="share of each batch that is triggered (paper: 0.1)"
+    )
     noise_rate: float = Field(
-        default=0.2, ge=0, lt=0.5, description="share of each batch with a noisy warp and its own label"
+        default=0.1,
+        ge=0,
+        lt=0.5,
+        description="share of each batch with a noisy warp and its own label (paper: 0.2)",
     )
 
 
