@@ -137,7 +137,7 @@ def test_only_the_same_learning_goes_on(pool: Any, tmp_path: Path, monkeypatch: 
     with pytest.raises(OutputError, match="left of a run with other inputs or settings"):
         mw.merge(recipe(pool, "adamerging", lr=0.03), out, resume=True)
     with pytest.raises(OutputError, match="left of a run with other inputs or settings"):
-        mw.merge(recipe(pool, "adamerging"), out, resume=True, threads=1)
+        mw.merge(recipe(pool, "adamerging"), out, resume=True, threads=3)
     (scratch(out) / STATE).write_bytes(b"\x08")
     with pytest.raises(OutputError, match="damaged"):
         mw.merge(recipe(pool, "adamerging"), out, resume=True)

@@ -11,6 +11,8 @@ Measured on one core of a server processor for 32 images of a ViT-B/32, forward 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,10 +63,10 @@ def tune(module: nn.Module, *, mixed: bool) -> None:
     """
     on_processor = next(module.parameters()).device == torch.device("cpu")
     for layer in module.modules():
+        own: Any = layer
         if isinstance(layer, nn.Conv2d) and Patches.fits(layer):
-            layer.forward = Patches(layer)  # type: ignore[method-assign]
+            own.forward = Patches(layer)
         elif type(layer).__name__ == "QuickGELUActivation":  # the name that transformers gives it
-            layer.forward = quick_gelu  # type: ignore[method-assign]
-        config = getattr(layer, "config", None)
-        if mixed and on_processor and hasattr(config, "_attn_implementation"):
-            config._attn_implementation = "eager"  # noqa: SLF001 - the public way takes whole models
+            own.forward = quick_gelu
+        if mixed and on_processor and hasattr(getattr(own, "config", None), "_attn_implementation"):
+            own.config._attn_implementation = "eager"  # noqa: SLF001 - the public way takes whole models
