@@ -115,9 +115,7 @@ def _places(measured: Sequence[Measured], x: _Axis, y: _Axis) -> list[tuple[floa
 
 
 def _frame(found: Tradeoff, x: _Axis, y: _Axis) -> Iterator[str]:
-    title = (
-        f"{label(found.method)} against {label(found.trigger.attack)}: accuracy and attack success by alpha"
-    )
+    title = f"{label(found.method)} by alpha, under {label(found.trigger.attack)}"
     yield f'<text class="heading" x="{LEFT}" y="28">{escape(title)}</text>'
     hollow = "; rings: with the clean contribution" if found.points[0].control is not None else ""
     yield f'<text class="muted" x="{LEFT}" y="48">{found.split} images, 95 % intervals{hollow}</text>'
