@@ -10,6 +10,8 @@ from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from typer.main import get_command
 
+from mergeward.bench.suite import load_suite
+from mergeward.bench.variants import check_suite
 from mergeward.cli.app import app
 from mergeward.recipe import load_recipe
 from mergeward.workflow.job import checked_method
@@ -20,8 +22,12 @@ PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 
 
-def save_recipe(example: Example) -> None:
-    """A YAML example is a valid recipe, the `recipe.yaml` that the examples after it use."""
+def check_yaml(example: Example) -> None:
+    """A YAML example is a valid suite, or a valid recipe: the `recipe.yaml` that the examples after it use."""
+    if "\nattacks:" in example.parsed:
+        Path("suite.yaml").write_text(example.parsed, encoding="utf-8")
+        check_suite(load_suite("suite.yaml"))
+        return
     Path("recipe.yaml").write_text(example.parsed, encoding="utf-8")
     checked_method(load_recipe("recipe.yaml"))
 
@@ -50,7 +56,7 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     document = Document.parse(
         str(page),
-        CodeBlockParser("yaml", save_recipe),
+        CodeBlockParser("yaml", check_yaml),
         CodeBlockParser("console", parse_commands),
         PythonCodeBlockParser(),
     )
