@@ -23,7 +23,7 @@ pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 
 def check_yaml(example: Example) -> None:
-    """A YAML example is a valid suite, or a valid recipe: the `recipe.yaml` that the examples after it use."""
+    """A YAML example is a valid suite, or a recipe: the `recipe.yaml` that the examples after it use."""
     if "\nattacks:" in example.parsed:
         Path("suite.yaml").write_text(example.parsed, encoding="utf-8")
         check_suite(load_suite("suite.yaml"))

@@ -151,7 +151,7 @@ class Interrupter:
         ("average", "hashing inputs", []),
         ("average", "merging", [".out.interrupted"]),
         ("ties", "ranking magnitudes", [".out.interrupted"]),
-        ("adamerging", "adamerging", []),
+        ("adamerging", "adamerging", [".out.interrupted"]),
     ],
 )
 def test_an_interrupted_merge_leaves_nothing_that_loads(
