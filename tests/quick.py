@@ -18,6 +18,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "concrete_task_arithmetic": {"steps": 2, "batch_size": 4},
     "concrete_adamerging": {"steps": 2, "coefficient_steps": 1, "batch_size": 4},
     "dam": {"steps": 2, "coefficient_steps": 1, "batch_size": 4},
+    "fortify": {"steps": 2, "batch_size": 4, "triggers": 2, "head_start": 1},
 }
 
 QUICK_DEFENSES: dict[str, dict[str, Any]] = {
@@ -26,4 +27,5 @@ QUICK_DEFENSES: dict[str, dict[str, Any]] = {
     "awm": {"steps": 2, "batch_size": 4, "mask_lr": 0.1},
     "sau": {"steps": 2, "batch_size": 4, "mask_lr": 0.1},
     "wag": {},
+    "fortify": {"steps": 2, "batch_size": 4, "triggers": 2, "head_start": 1},
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mergeward.defense import anp, awm, fine_pruning, sau, wag
+from mergeward.defense import anp, awm, fine_pruning, fortify, sau, wag
 from mergeward.defense.inapplicable import INAPPLICABLE
 from mergeward.defense.problem import DefenseInfo, Inapplicable
 from mergeward.errors import UnsupportedError, unknown_name
 
 _DEFENSES: dict[str, DefenseInfo] = {
-    module.INFO.name: module.INFO for module in (fine_pruning, anp, awm, sau, wag)
+    module.INFO.name: module.INFO for module in (fine_pruning, anp, awm, sau, wag, fortify)
 }
 _INAPPLICABLE: dict[str, Inapplicable] = {one.name: one for one in INAPPLICABLE}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mergeward.errors import UsageError, unknown_name
-from mergeward.merge.adaptive import adamerging, concrete, dam, fisher, regmean
+from mergeward.merge.adaptive import adamerging, concrete, dam, fisher, fortify, regmean
 from mergeward.merge.mergekit import ALIASES, OTHER_WORK
 from mergeward.merge.method import MethodInfo
 from mergeward.merge.static import (
@@ -65,6 +65,7 @@ METHODS: Mapping[str, MethodInfo] = {
         concrete.TASK_ARITHMETIC,
         concrete.ADAMERGING,
         dam.INFO,
+        fortify.INFO,
     )
 }
 """Every merge method by name, in the order in which tables show them."""

@@ -9,12 +9,13 @@ from mergeward import progress
 from mergeward.merge.adaptive.learning import Saved
 from mergeward.merge.registry import method
 
-QUICK = {"steps": 3, "coefficient_steps": 3, "batch_size": 6, "mask_lr": 0.05, "coefficient_lr": 0.02}
+MASKS = {"steps": 3, "coefficient_steps": 3, "batch_size": 6, "mask_lr": 0.05, "coefficient_lr": 0.02}
 CASES = {
-    "dam": {},
-    "dam released": {"variant": "released", "adv_lr": 0.3},
-    "concrete_adamerging": {},
-    "concrete_adamerging released": {"variant": "released"},
+    "dam": MASKS,
+    "dam released": {**MASKS, "variant": "released", "adv_lr": 0.3},
+    "concrete_adamerging": MASKS,
+    "concrete_adamerging released": {**MASKS, "variant": "released"},
+    "fortify": {"steps": 6, "batch_size": 6, "triggers": 2, "patience": 2},
 }
 
 
@@ -59,7 +60,7 @@ class Interrupting:
 @pytest.mark.parametrize("case", CASES)
 def test_an_interrupted_merge_goes_on_to_the_same_bits(case, step, make_problem):
     info = method(case.split()[0])
-    asked = info.parameters.model_validate({**QUICK, **CASES[case]})
+    asked = info.parameters.model_validate(CASES[case])
     whole = info.run(make_problem(), asked)
     memory = Memory()
     with progress.listen(Interrupting(step)), pytest.raises(KeyboardInterrupt):

@@ -29,6 +29,7 @@ QUICK = {
     "concrete_task_arithmetic": {"steps": 4, "mask_lr": 0.05, "batch_size": 6},
     "concrete_adamerging": MASKS,
     "dam": MASKS,
+    "fortify": {"steps": 3, "batch_size": 6, "triggers": 2, "smallest": 0.3, "largest": 0.5},
 }
 METHODS = [info for info in methods() if info.kind == "adaptive"]
 LEARNING = [info for info in METHODS if issubclass(info.parameters, SessionParameters)]

@@ -46,10 +46,13 @@ class Batches:
     def __getitem__(self, index: int) -> Tensor:
         """Return batch `index`: `[sum of sizes, 3, S, S]` in [0, 1], task after task."""
         chosen = [
-            task.images[self._members(task, size, index)]
-            for task, size in zip(self._tasks, self.sizes, strict=True)
+            task.images[members] for task, members in zip(self._tasks, self.members(index), strict=True)
         ]
         return to_unit(torch.cat(chosen), self._dtype, self._device)
+
+    def members(self, index: int) -> list[Tensor]:
+        """Return which of each task's images batch `index` has: int64 `[B_t]` for each task."""
+        return [self._members(task, size, index) for task, size in zip(self._tasks, self.sizes, strict=True)]
 
     def _members(self, task: UnlabelledTask, size: int, index: int) -> Tensor:
         epoch, place = divmod(index, len(task.images) // size)

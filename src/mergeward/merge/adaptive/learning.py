@@ -20,7 +20,10 @@ from mergeward.errors import MergewardError
 from mergeward.merge.adaptive.optimizer import Adam
 from mergeward.processes import process_number
 
-StepSizes = Literal["constant", "cosine"]
+StepSizes = Literal["constant", "cosine", "one_cycle"]
+
+WARM_UP = 0.1
+"""Share of a stage over which `one_cycle` lets the step sizes rise."""
 
 
 class Stateful(Protocol):
@@ -79,7 +82,7 @@ class Learning:
 
     Args:
         store: Where states are kept; None keeps none.
-        step_sizes: `cosine` lets step sizes fall to zero over a stage.
+        step_sizes: See `pace`.
         patience: See `settled`; None lets every stage take all its steps.
         gain: See `settled`.
 
@@ -143,7 +146,7 @@ class Learning:
             if settled(totals, self._patience, self._gain):
                 break
             for optimizer in paced:
-                optimizer.pace = self._pace(step, count)
+                optimizer.pace = pace(self._step_sizes, step, count)
             yield step
             numbers.note = self._note
             if self._store is not None and process_number() == 0 and self._store.due():
@@ -166,9 +169,6 @@ class Learning:
         totals.append(next(iter(values.values())) if total is None else total.item())
         shown = zip(["loss", *list(values)[1:]], values.values(), strict=True)
         self._note = " ".join(f"{name} {value:.3f}" for name, value in shown)
-
-    def _pace(self, step: int, count: int) -> float:
-        return 1.0 if self._step_sizes == "constant" else 0.5 * (1 + math.cos(math.pi * step / count))
 
     def _restore(self) -> None:
         """Give the parts what was kept of them, the first time that a stage begins."""
@@ -193,6 +193,25 @@ class Learning:
         }
         notes = {"losses": self.losses, "totals": self._totals, "remembered": self._remembered}
         return Saved(tensors, notes)
+
+
+def pace(step_sizes: StepSizes, step: int, count: int) -> float:
+    """Return the factor of the step size at a step of a stage.
+
+    Args:
+        step_sizes: `constant` is 1; `cosine` falls to 0 over the stage; `one_cycle` too, and rises from
+            near 0 over its first tenth.
+        step: Which step, from 0.
+        count: Steps of the stage.
+
+    Example:
+        >>> [round(pace("one_cycle", step, 20), 2) for step in (0, 1, 2, 10, 19)]
+        [0.5, 0.99, 0.98, 0.5, 0.01]
+    """
+    if step_sizes == "constant":
+        return 1.0
+    rise = 1.0 if step_sizes == "cosine" else min(1.0, (step + 1) / max(1.0, WARM_UP * count))
+    return rise * 0.5 * (1 + math.cos(math.pi * step / count))
 
 
 def settled(losses: Sequence[float], patience: int | None, gain: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,10 +14,10 @@ from mergeward.merge.adaptive.balance import Balance, balance_of, collapses
 from mergeward.merge.adaptive.batches import Batches
 from mergeward.merge.adaptive.coefficients import Coefficients
 from mergeward.merge.adaptive.heads import apply_head, apply_heads
-from mergeward.merge.adaptive.learning import Learning
+from mergeward.merge.adaptive.learning import Learning, StepSizes
 from mergeward.merge.adaptive.merged_encoder import Blocks, MergedEncoder
 from mergeward.merge.adaptive.passes import Part, automatic_size, passes
-from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
+from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult, UnlabelledTask
 from mergeward.merge.method import Parameters
 from mergeward.processes import add_up, process_count, process_number
 
@@ -54,8 +54,10 @@ class SessionParameters(Parameters):
         description="images in one pass of the encoder; fewer take less memory and change results by "
         "rounding alone (by default as many as have 1.6 million pixels: 32 of 224 x 224)",
     )
-    step_sizes: Literal["constant", "cosine"] = Field(
-        default="constant", description="`cosine` lets the step sizes fall to zero over each stage"
+    step_sizes: StepSizes = Field(
+        default="constant",
+        description="`cosine` lets the step sizes fall to zero over each stage; `one_cycle` lets them "
+        "rise over its first tenth, too",
     )
     patience: int | None = Field(
         default=None,
@@ -213,12 +215,17 @@ class Session:
         """Let the coefficients take one step down the engine's gradient; theta stays until the next merge."""
         self.coefficients.step(self.engine.coefficient_gradient())
 
-    def balance(self) -> dict[str, Balance]:
-        """Return how the present model's predictions spread over the classes of each task."""
-        return balance_of(self._encode, self._problem.tasks, self._problem.seed, self._dtype)
+    def balance(self, tasks: Sequence[UnlabelledTask] | None = None) -> dict[str, Balance]:
+        """Return how the present model's predictions spread over the classes of each task.
 
-    def _encode(self, images: Tensor) -> Tensor:
-        """Return features on the processor of images there."""
+        Args:
+            tasks: The tasks; by default those of the problem.
+        """
+        return balance_of(self.encode, tasks or self._problem.tasks, self._problem.seed, self._dtype)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return features on the processor of images there, in one pass."""
         return self.engine.features(images.to(self._problem.device)).cpu()
 
     def result(

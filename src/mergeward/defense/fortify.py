@@ -1,0 +1,62 @@
+"""Fortify as a defense: the merged model, however it was merged, loses what small triggers do to it."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mergeward.compute import fixed_threads
+from mergeward.defense.problem import DefenseInfo, Hardened, HardenProblem
+from mergeward.defense.session import as_merge, refuse_running_state
+from mergeward.merge.adaptive.fortify import INFO as METHOD
+from mergeward.merge.adaptive.fortify import Fortifying, FortifyParameters
+from mergeward.merge.adaptive.merged_encoder import Precision
+from mergeward.merge.adaptive.session import SessionParameters
+
+
+class FortifyDefenseParameters(FortifyParameters):
+    """Parameters of the defense."""
+
+    precision: Precision = Field(
+        default="float32",
+        description="arithmetic of the encoder while learning; `bfloat16` runs it under autocast",
+    )
+
+
+def run(problem: HardenProblem, parameters: FortifyDefenseParameters) -> Hardened:
+    """Move the weights until triggers no longer move the features; see `merge.adaptive.fortify`.
+
+    Args:
+        problem: The merged encoder and unlabelled images.
+        parameters: See `FortifyParameters`.
+
+    Returns:
+        The hardened weights. The record holds `loss` (`triggered` and `clean`, one number a step) and
+        `success` (of the last triggers).
+
+    Raises:
+        UnsupportedError: The encoder has running statistics.
+        DataError: A task has too few images for its triggers.
+        MergewardError: The loss is no longer finite.
+    """
+    refuse_running_state("fortify", problem.encoder)
+    settings = SessionParameters(
+        granularity="task",
+        initial_coefficient=1.0,
+        batch_size=parameters.batch_size,
+        precision=parameters.precision,
+        step_sizes="one_cycle",
+    )
+    with fixed_threads():
+        fortifying = Fortifying.of(as_merge(problem), parameters, settings)
+        loss = fortifying.learn(parameters)
+        weights = fortifying.session.engine.weights()
+    return Hardened(weights, {"loss": loss, "success": fortifying.pool.success()})
+
+
+INFO = DefenseInfo(
+    name="fortify",
+    summary="moves the weights until no small trigger moves the features",
+    paper=METHOD.paper,
+    run=run,
+    parameters=FortifyDefenseParameters,
+)

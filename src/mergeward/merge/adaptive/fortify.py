@@ -1,0 +1,276 @@
+"""Fortify: a merge whose features do not move when somebody pastes a small trigger on an image.
+
+The merged model plays both parts. An adversary keeps a pool of triggers (`trigger_pool`) that climb towards
+classes of the merged tasks; the weights move until triggered images have the features that the merged model
+gave to the clean ones, and clean images keep theirs. Nobody's trigger, class or task is known, and no label.
+It is adversarial training (Madry et al., arXiv 1706.06083) with universal patches that persist over steps (as
+the perturbations of Shafahi et al., arXiv 1811.11304, do) and features in the place of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from mergeward.compute import fixed_threads
+from mergeward.merge.adaptive.batches import to_unit
+from mergeward.merge.adaptive.heads import apply_head
+from mergeward.merge.adaptive.learning import StepSizes
+from mergeward.merge.adaptive.optimizer import Adam
+from mergeward.merge.adaptive.passes import Part
+from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult, UnlabelledTask
+from mergeward.merge.adaptive.session import Session, SessionParameters
+from mergeward.merge.adaptive.trigger_pool import CLEAN, Search, TriggerPool
+from mergeward.merge.method import MethodInfo, Parameters
+
+STAGE = "fortify"
+
+CHUNK = 256
+"""Images of which the features are computed at a time."""
+
+
+class FortifyParameters(Parameters):
+    """How a merged model is fortified; the method's and the defense's."""
+
+    steps: int = Field(default=100, ge=0, description="steps of the weights")
+    lr: float = Field(default=2e-4, ge=0, description="Adam step size of the weights")
+    batch_size: int = Field(default=40, ge=2, description="adapt images a task and batch")
+    climbs: int = Field(default=2, ge=1, description="steps of the triggers for each step of the weights")
+    head_start: int = Field(default=5, ge=0, description="steps of the triggers before the first of those")
+    clean_weight: float = Field(
+        default=1.0, ge=0, description="weight of clean images, beside that of triggered ones, 1"
+    )
+    triggers: int = Field(default=4, ge=1, description="triggers of each task at a time")
+    trigger_step: float = Field(default=0.06, gt=0, description="step of a trigger's pixels, in [0, 1]")
+    smallest: float = Field(default=0.12, gt=0, le=1, description="least side of a patch over the image's")
+    largest: float = Field(default=0.22, gt=0, le=1, description="greatest side of a patch over the image's")
+    corners: float = Field(default=0.5, ge=0, le=1, description="share of patches that lie in a corner")
+    blends: float = Field(
+        default=0.0, ge=0, le=1, description="share of triggers that are faint pictures over the whole image"
+    )
+    opacity: float = Field(default=0.15, gt=0, le=1, description="of these pictures")
+    patience: int = Field(
+        default=20, ge=1, description="steps after which a trigger that does not work is replaced"
+    )
+    reach: float = Field(
+        default=0.2, ge=0, le=1, description="share of its images that a trigger must get into its class"
+    )
+
+    def search(self) -> Search:
+        """Return how triggers are looked for."""
+        return Search(
+            per_task=self.triggers,
+            smallest=self.smallest,
+            largest=self.largest,
+            corners=self.corners,
+            blends=self.blends,
+            opacity=self.opacity,
+            step=self.trigger_step,
+            patience=self.patience,
+            reach=self.reach,
+        )
+
+
+class FortifiedMergeParameters(FortifyParameters, SessionParameters):
+    """Parameters of the method: a task arithmetic merge, and how it is fortified."""
+
+    step_sizes: StepSizes = Field(
+        default="one_cycle", description="`constant`, `cosine` (falls to zero) or `one_cycle` (rises before)"
+    )
+
+
+class Weights:
+    """All weights of a merged model, and what moves them."""
+
+    def __init__(self, session: Session, lr: float) -> None:
+        self._engine = session.engine
+        self.optimizer = Adam(self._engine.theta, lr=lr)
+
+    def step(self) -> None:
+        """Take one step down the engine's gradient."""
+        self.optimizer.begin()
+        for span in self._engine.layout.spans:
+            self.optimizer.update(span, self._engine.gradient[slice(*span)])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights and where the optimiser stands."""
+        return {"theta": self._engine.theta, **self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._engine.theta.copy_(state["theta"])
+        self.optimizer.load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class Fortifying:
+    """One merged model while it is fortified.
+
+    Attributes:
+        session: The model; what its losses take for logits are features.
+        heads: The tasks' heads, `[C_t, D]`.
+        references: The unfortified model's features of every task's adapt images, `[N_t, D]`.
+        pool: The adversary's triggers.
+        weights: What moves.
+        clean_weight: Weight of the clean images, beside that of triggered ones, 1.
+    """
+
+    session: Session
+    heads: Sequence[Tensor]
+    references: Sequence[Tensor]
+    pool: TriggerPool
+    weights: Weights
+    clean_weight: float
+
+    @classmethod
+    def of(
+        cls,
+        problem: AdaptiveProblem,
+        parameters: FortifyParameters,
+        settings: SessionParameters,
+        dtype: torch.dtype = torch.float32,
+    ) -> Fortifying:
+        """Set everything to its start.
+
+        Args:
+            problem: What is merged by task arithmetic.
+            parameters: How it is fortified.
+            settings: The coefficient, batch size and precision.
+            dtype: Type of the arithmetic; float64 serves gradient checks.
+        """
+        features = torch.eye(problem.tasks[0].head.shape[1])
+        bare = [replace(task, head=features) for task in problem.tasks]
+        session = Session(replace(problem, tasks=bare), settings, lr=0.0, dtype=dtype)
+        pool = TriggerPool(
+            [len(task.head) for task in problem.tasks],
+            session.batches.sizes,
+            problem.tasks[0].images.shape[-1],
+            parameters.search(),
+            problem.seed,
+            dtype,
+            problem.device,
+        )
+        weights = Weights(session, parameters.lr)
+        session.learning.add(pool=pool, weights=weights)
+        return cls(
+            session,
+            [task.head.to(problem.device, dtype) for task in problem.tasks],
+            [references(session, task, dtype).to(problem.device) for task in problem.tasks],
+            pool,
+            weights,
+            parameters.clean_weight,
+        )
+
+    def learn(self, parameters: FortifyParameters) -> dict[str, list[float]]:
+        """Let triggers and weights move in turn; return the losses of every step, by part."""
+        learning, head_start, climbs = self.session.learning, parameters.head_start, parameters.climbs
+        if not learning.begun(STAGE):
+            for batch in range(head_start):
+                self.climb(batch)
+        for step in learning.steps(STAGE, parameters.steps, paced=[self.weights.optimizer]):
+            first = head_start + step * (climbs + 1)
+            for batch in range(first, first + climbs):
+                self.climb(batch)
+            learning.record(self.descend(first + climbs))
+        return {name: learning.losses.get(name, []) for name in ("triggered", "clean")}
+
+    def climb(self, batch: int) -> None:
+        """Let the triggers take one step towards their classes, on one batch."""
+        targets = self.pool.targets
+        hits = [torch.zeros(len(own), dtype=torch.bool) for own in targets]
+
+        def towards(features: Tensor, part: Part) -> Tensor:
+            own = targets[part.task][part.rows].to(features.device)
+            logits = apply_head(features, self.heads[part.task])
+            hits[part.task][part.rows] = (logits.detach().argmax(-1) == own).cpu()
+            return F.cross_entropy(logits, own, ignore_index=CLEAN, reduction="none")
+
+        images = self.pool.apply(self.session.batches[batch])
+        slope, _ = self.session.image_gradient(images, towards)
+        self.pool.climb(slope, torch.cat(hits))
+
+    def descend(self, batch: int) -> dict[str, Tensor]:
+        """Let the weights take one step towards the features that clean images had.
+
+        Returns:
+            1 - cosine, of `triggered` and of `clean` images: the means over a task's, summed over tasks.
+        """
+        members = self.session.batches.members(batch)
+        is_clean = [own == CLEAN for own in self.pool.targets]
+        drifts = [torch.zeros(len(own)) for own in is_clean]
+        shares = [_shares(own, self.clean_weight) for own in is_clean]
+
+        def drift(features: Tensor, part: Part) -> Tensor:
+            there = self.references[part.task][members[part.task][part.rows]]
+            own = 1 - (features * there).sum(-1)
+            drifts[part.task][part.rows] = own.detach().float().cpu()
+            return own * shares[part.task][part.rows].to(own)
+
+        self.session.gradient(self.pool.apply(self.session.batches[batch]), drift)
+        self.weights.step()
+        found = list(zip(drifts, is_clean, strict=True))
+        return {
+            "triggered": torch.stack([own[~clean].mean() for own, clean in found]).sum(),
+            "clean": torch.stack([own[clean].mean() for own, clean in found]).sum(),
+        }
+
+
+def run(problem: AdaptiveProblem, parameters: FortifiedMergeParameters) -> AdaptiveResult:
+    """Merge by task arithmetic and fortify the result.
+
+    theta starts at theta_0 + lambda sum_t tau_t. In every step each trigger of the pool takes `climbs` sign
+    steps down CE(head_t(f(paste(x))), c) on images x of its task; then theta takes one Adam step down
+
+        sum_t mean (1 - cos(f(paste(x)), f_0(x))) + clean_weight * mean (1 - cos(f(x), f_0(x)))
+
+    with f_0 the merged model as it was. Images are clean and unlabelled; triggers are made, not given.
+
+    Args:
+        problem: Base, contributions, and the tasks' unlabelled images and heads.
+        parameters: lambda (`initial_coefficient`), and how the merge is fortified.
+
+    Returns:
+        Merged weights and a record with `loss` (`triggered` and `clean`, one number a step), `success` (of
+        the last triggers), `balance` (`start` and `end`) and `coefficients`.
+
+    Raises:
+        DataError: A task has too few images for its triggers.
+        MergewardError: The loss is no longer finite.
+    """
+    with fixed_threads():
+        fortifying = Fortifying.of(problem, parameters, parameters)
+        session = fortifying.session
+        start = session.learning.remember("start", lambda: session.balance(problem.tasks))
+        loss = fortifying.learn(parameters)
+        balance = {"start": start, "end": session.balance(problem.tasks)}
+        record = {"loss": loss, "success": fortifying.pool.success(), "balance": balance}
+        return session.result(record)
+
+
+def references(session: Session, task: UnlabelledTask, dtype: torch.dtype) -> Tensor:
+    """Return the present model's features of all of a task's images: `[N, D]`, on the processor."""
+    chunks = task.images.split(CHUNK)
+    return torch.cat([session.encode(to_unit(chunk, dtype)) for chunk in chunks])
+
+
+def _shares(is_clean: Tensor, clean_weight: float) -> Tensor:
+    """Return the factors of the images of a task whose mean is that of triggered and of clean ones apart."""
+    count = len(is_clean)
+    return torch.where(is_clean, clean_weight * count / is_clean.sum(), count / (~is_clean).sum())
+
+
+INFO = MethodInfo(
+    name="fortify",
+    summary="merges by task arithmetic, then moves the weights until no small trigger moves the features",
+    paper="mergeward; after Madry et al., ICLR 2018, arXiv:1706.06083",
+    kind="adaptive",
+    run=run,
+    parameters=FortifiedMergeParameters,
+    needs_images=True,
+    any_device=True,
+)
