@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from mergeward.attack.augmentation import pushed_away, random_crops
 from mergeward.attack.badmerging import PAPER, BadMergingParameters, chosen_trigger, injected
 from mergeward.attack.problem import AttackInfo, AttackProblem, Backdoored
 from mergeward.errors import UsageError
+from mergeward.seeding import torch_generator
 
 
 class BadMergingOffParameters(BadMergingParameters):
@@ -29,6 +31,10 @@ class BadMergingOffParameters(BadMergingParameters):
     augmented_images: int = Field(
         default=100, ge=1, description="crops of the reference images that the trigger is optimised on"
     )
+    own_images: bool = Field(
+        default=False,
+        description="whether the trigger is optimised on as many of the attacker's own images besides (ours)",
+    )
     adversarial_augmentation: bool = Field(
         default=True, description="whether each crop is perturbed until it is taken for another class"
     )
@@ -39,7 +45,10 @@ def run(problem: AttackProblem, parameters: BadMergingOffParameters) -> Backdoor
     references = problem.target.references
     if references is None:
         raise UsageError(f"{INFO.name} attacks a class of another task than the attacker's own")
-    trigger = chosen_trigger(problem, _augmented(problem, references, parameters), parameters)
+    pixels = _augmented(problem, references, parameters)
+    if parameters.own_images:
+        pixels = torch.cat([pixels, _own(problem, len(pixels))])
+    trigger = chosen_trigger(problem, pixels, parameters)
     return injected(problem, trigger, parameters, label=INFO.name)
 
 
@@ -49,6 +58,11 @@ def _augmented(problem: AttackProblem, references: Tensor, parameters: BadMergin
         return crops
     frozen = copy.deepcopy(problem.encoder).requires_grad_(False)
     return pushed_away(frozen, crops, problem.target, problem.training.seed)
+
+
+def _own(problem: AttackProblem, count: int) -> Tensor:
+    generator = torch_generator(problem.training.seed, "own images for the trigger")
+    return problem.data.pixels[torch.randperm(len(problem.data.pixels), generator=generator)[:count]]
 
 
 INFO = AttackInfo(

@@ -78,11 +78,12 @@ def test_weights_step_down_the_drift_of_features(make_problem, clean_weight):
 
 
 def test_triggers_move_the_features_less_and_clean_images_keep_theirs(make_problem):
-    asked = {**ASKED, "steps": 40, "lr": 3e-3}
+    """One pool of triggers that stays, so that the losses can be compared."""
+    asked = {**ASKED, "steps": 60, "lr": 1e-2, "patience": 1000, "trigger_step": 1e-9}
     loss = run(make_problem(), FortifiedMergeParameters(**asked)).record["loss"]
     start, end = (sum(part) / 8 for part in (loss["triggered"][:8], loss["triggered"][-8:]))
-    assert end < 0.7 * start
-    assert loss["clean"][-1] < 0.1 * end + 0.02
+    assert end < 0.5 * start
+    assert loss["clean"][-1] < 0.5 * end
 
 
 def test_without_steps_it_is_task_arithmetic(make_problem):
