@@ -32,6 +32,7 @@ from filelock import FileLock, Timeout
 from mergeward.bench.cost import Cost
 from mergeward.bench.grid import Cell
 from mergeward.bench.measure import Measured, Outcome
+from mergeward.bench.models import packages
 from mergeward.compute import thread_count
 from mergeward.errors import DataError, OutputError, UsageError
 from mergeward.evaluate import Rate
@@ -66,7 +67,8 @@ class CellRow:
         defense_seconds: Hardening.
         defense_peak_bytes: The most memory while doing so.
         seconds: Making and measuring what was not in the store.
-        versions: Of mergeward, torch, transformers and Python.
+        versions: Of mergeward, torch, transformers, numpy and Python, and of the packages whose plug-ins took
+            part.
         hardware: Processor, cores, and threads that numeric work used.
         finished: When, in UTC.
     """
@@ -257,7 +259,7 @@ def _row(key: str, position: int, cell: Cell, **values: Any) -> CellRow:
         axes=cell.axes,
         tasks=cell.measured,
         seed=cell.seed,
-        versions=versions(),
+        versions=", ".join([versions(), *packages(cell.model, *(one for _, one in cell.triggers))]),
         hardware=hardware(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         **values,

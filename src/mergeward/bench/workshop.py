@@ -86,6 +86,7 @@ class Workshop:
                 info = defense_info(model.defense)
                 return {
                     **self._common,
+                    **info.identity,
                     "code": code_digest(info.run),
                     "merge": self.key(model.merge),
                     "tasks": self._fingerprints(model.merge),
@@ -164,11 +165,13 @@ class Workshop:
         }
         if model.backdoor is None:
             return key
+        info = attack_info(model.backdoor.attack)
         return {
             **key,
+            **info.identity,
             **({"partner": True} if model.is_partner else {}),
-            "attack": model.backdoor.attack,
-            "attack_code": code_digest(attack_info(model.backdoor.attack).run),
+            "attack": info.name,
+            "attack_code": code_digest(info.run),
             "target_task": self.task(model.backdoor.target_task, model.seed).fingerprint,
             "target_class": model.backdoor.target_class,
             "parameters": dict(model.backdoor.parameters),
@@ -178,6 +181,7 @@ class Workshop:
         info = method(model.method)
         key = {
             **self._common,
+            **info.identity,
             "code": [code_digest(info.run), code_digest(merge_static)],
             "pool": [self.key(one) for one in model.pool],
             "method": info.name,
