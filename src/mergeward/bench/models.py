@@ -45,6 +45,8 @@ class Contribution:
         training: How it is fine-tuned, with a seed of its own.
         backdoor: What it carries; None for a clean one.
         is_partner: Whether it is the second contribution of an attack that makes two.
+        published: Folder or hub id of somebody else's fine-tune that stands here in place of ours, which is
+            then not made.
     """
 
     task: str
@@ -52,6 +54,7 @@ class Contribution:
     training: FinetuneConfig
     backdoor: Backdoor | None = None
     is_partner: bool = False
+    published: str | None = None
 
 
 @dataclass(frozen=True)

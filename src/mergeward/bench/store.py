@@ -2,7 +2,7 @@
 
 Tables:
 
-- `run` (`key`, `value`): the suite as JSON, base, data, format; the same for the whole run.
+- `run` (`key`, `value`): the suite as JSON, base, data, images, format; the same for the whole run.
 - `cells`: one row for each cell that has been run. `cell` is the hash of its configuration, `kind` what it is
   for, `axes` and `tasks` JSON, `accuracy` the mean over the tasks, `success` the mean over its own triggers
   (NULL for what has none), `status` "done" or "failed", `error` the cause of a failure.
@@ -191,8 +191,8 @@ def open_run(path: Path, about: Mapping[str, Any], *, resume: bool) -> Iterator[
             if not exists:
                 _create(connection, about)
             elif (found := _about(connection, path)) != _plain(about):
-                other = next(key for key in {**found, **about} if found.get(key) != _plain(about).get(key))
-                raise UsageError(f"{path}: a run of another {other}; --out names another file")
+                other = _difference(found, _plain(about))
+                raise UsageError(f"{path}: a run of {other}; --out names another file")
             yield RunWriter(connection)
         Path(f"{path}.lock").unlink(missing_ok=True)
     except Timeout as error:
@@ -309,6 +309,15 @@ def _about(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:
     if found.pop("format", None) != FORMAT:
         raise DataError(f"{path}: a run in another form than {FORMAT}, which this version reads")
     return found
+
+
+def _difference(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """Say what one run is of and another is not."""
+    key = next(key for key in {**found, **about} if found.get(key) != about.get(key))
+    if key != "images":
+        return f"another {key}"
+    before, now = found.get(key, {}), about.get(key, {})
+    return f"other images of {', '.join(spec for spec in now if before.get(spec) != now[spec])}"
 
 
 def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
