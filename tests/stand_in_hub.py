@@ -85,9 +85,9 @@ def parquet_dataset(folder: Path, *, seed: int, inside: str = "data", label: str
 
 
 def image_dataset(folder: Path, *, seed: int) -> Path:
-    """Write a dataset as folders of images."""
+    """Write a dataset as folders of images, in the folder `data`."""
     counts = {
-        f"{split}/{name.replace(' ', '_')}": count // len(CLASSES)
+        f"data/{split}/{name.replace(' ', '_')}": count // len(CLASSES)
         for split, count in COUNTS.items()
         for name in CLASSES
     }

@@ -296,13 +296,21 @@ def test_what_is_fetched_is_what_is_needed_and_no_code(monkeypatch: pytest.Monke
         raise OSError("no network here")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    for spec in ("somebody/toy", "ylecun/mnist@v1"):
+    svhn = "ufldl-stanford/svhn"
+    for spec in ("somebody/toy", "ylecun/mnist@v1", svhn):
         with pytest.raises(DataError, match=r"\(no network here\)"):
             load_hub(spec)
+    parts = "{0}/train* {0}/validation* {0}/test*".format
     common = {"repo_type": "dataset", "ignore_patterns": "*.py"}
     assert asked == [
         {**common, "name": "somebody/toy", "revision": None, "allow_patterns": None},
-        {**common, "name": "ylecun/mnist", "revision": "v1", "allow_patterns": "mnist/*"},
+        {**common, "name": "ylecun/mnist", "revision": "v1", "allow_patterns": parts("mnist").split()},
+        {
+            **common,
+            "name": svhn,
+            "revision": PUBLISHED[svhn].revision,
+            "allow_patterns": parts("cropped_digits").split(),
+        },
     ]
 
 

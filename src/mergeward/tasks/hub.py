@@ -122,7 +122,10 @@ def load_hub(source: str, *, seed: int = 0) -> Task:
     hub_id, _, revision = source.partition("@")
     is_local = Path(source).exists()
     known = Published() if is_local else PUBLISHED.get(hub_id, Published())
-    parts = _load(source, lambda: Path(source) if is_local else _fetched(hub_id, revision or None, known))
+    parts = _load(
+        source,
+        lambda: Path(source) if is_local else _fetched(hub_id, revision or known.revision, known.folder),
+    )
     if "train" not in parts:
         raise DataError(f"hf:{source}: no split 'train'; found {', '.join(sorted(parts))}")
     column, label_column = _columns(source, parts["train"], known.label)
@@ -172,15 +175,15 @@ def _load(source: str, find: Callable[[], Path]) -> dict[str, Dataset]:
     return {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
 
 
-def _fetched(hub_id: str, revision: str | None, known: Published) -> Path:
+def _fetched(hub_id: str, revision: str | None, folder: str) -> Path:
     """Return where a dataset of the hub lies on disk, fetching it if it is not there."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - slow to import, and seldom needed
 
-    wanted = f"{known.folder}/*" if known.folder else None
+    wanted = [f"{folder}/{part}*" for part in PARTS] if folder else None
     root = snapshot_download(
         hub_id, repo_type="dataset", revision=revision, allow_patterns=wanted, ignore_patterns=CODE
     )
-    return Path(root) / known.folder
+    return Path(root) / folder
 
 
 def _columns(source: str, train: Dataset, label: str | None) -> tuple[str, str]:
