@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,16 +120,11 @@ def load_hub(source: str, *, seed: int = 0) -> Task:
         UnsupportedError: The extra `datasets` is not installed.
         DataError: There is no such dataset, or it is of another form.
     """
-    hub_id, _, revision = source.partition("@")
-    is_local = Path(source).exists()
-    known = Published() if is_local else PUBLISHED.get(hub_id, Published())
-    parts = _load(
-        source,
-        lambda: Path(source) if is_local else _fetched(hub_id, revision or known.revision, known.folder),
-    )
+    place = _place(source)
+    parts = _load(source, place.find)
     if "train" not in parts:
         raise DataError(f"hf:{source}: no split 'train'; found {', '.join(sorted(parts))}")
-    column, label_column = _columns(source, parts["train"], known.label)
+    column, label_column = _columns(source, parts["train"], place.known.label)
     features = parts["train"].features
     class_names = checked_class_names(
         (name.replace("_", " ") for name in features[label_column].names), where=f"hf:{source}"
@@ -136,23 +132,42 @@ def load_hub(source: str, *, seed: int = 0) -> Task:
     for key, part in parts.items():
         if any(part.features.get(needed) != features[needed] for needed in (column, label_column)):
             raise DataError(f"hf:{source}: split {key!r} has other columns or classes than 'train'")
-    name = Path(source).resolve().name if is_local else hub_id.rpartition("/")[2]
-    roots = (Path(source).resolve(),) if is_local else _roots_of_fetched()
     made = {
         key: Part(
-            HubImages.of(name, _undecoded(parts[key], column), column, roots),
+            HubImages.of(place.name, _undecoded(parts[key], column), column, place.roots),
             _labels(f"hf:{source} {key}", parts[key][label_column]),
         )
         for key in PARTS
         if key in parts
     }
     return Task(
-        name=name,
+        name=place.name,
         class_names=class_names,
-        splits=make_splits(**made, name=name, class_names=class_names, seed=seed),
-        templates=known.templates,
+        splits=make_splits(**made, name=place.name, class_names=class_names, seed=seed),
+        templates=place.known.templates,
         licence=parts["train"].info.license,
     )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a dataset is, and what is known of it before it is opened."""
+
+    name: str
+    known: Published
+    roots: tuple[Path, ...]
+    find: Callable[[], Path]
+
+
+def _place(source: str) -> _Place:
+    local = Path(source)
+    if local.exists():
+        return _Place(local.resolve().name, Published(), (local.resolve(),), lambda: local)
+    hub_id, _, revision = source.partition("@")
+    known = PUBLISHED.get(hub_id, Published())
+    roots = tuple(folder.resolve() for folder in (Path(constants.HF_HUB_CACHE), cache_root() / "datasets"))
+    find = partial(_fetched, hub_id, revision or known.revision, known.folder)
+    return _Place(hub_id.rpartition("/")[2], known, roots, find)
 
 
 def _load(source: str, find: Callable[[], Path]) -> dict[str, Dataset]:
@@ -214,8 +229,3 @@ def _labels(where: str, values: Iterable[int | None]) -> Labels:
     if len(labels) == 0 or labels.min() < 0:
         raise DataError(f"{where}: images without a label, or no images")
     return labels
-
-
-def _roots_of_fetched() -> tuple[Path, ...]:
-    folders = (Path(constants.HF_HUB_CACHE), cache_root() / "datasets")
-    return tuple(folder.resolve() for folder in folders)
