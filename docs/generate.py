@@ -42,7 +42,8 @@ data."""
 TASKS_INTRO = """\
 Where a command or a recipe asks for a task, it takes, in this order:
 
-1. `hf:` and a Hugging Face dataset, as a folder or a hub id (needs the extra `datasets`);
+1. `hf:` and a Hugging Face dataset, as a folder or a hub id, with or without `@REVISION` (needs the extra
+   `datasets`);
 2. a path (absolute, with a separator, starting with a dot, or ending in `.npz`): an `.npz` file, or a folder
    with one folder of images a class;
 3. with `--data DIR` (`data` in a recipe), the name of `DIR/NAME.npz` or of the folder `DIR/NAME`;

@@ -10,7 +10,7 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +18,7 @@ import hypothesis
 import pytest
 
 from browser import Browser, find_browser
+from plugin_packages import Package, forget
 from tiny_clip import save_tiny_clip
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -55,6 +56,24 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "own-cache"
     monkeypatch.setenv("MERGEWARD_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """What installs packages of plug-ins for one test."""
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    installed: list[Package] = []
+
+    def add(*packages: Package) -> None:
+        for package in packages:
+            package.install(folder)
+        installed.extend(packages)
+        forget(installed)
+
+    yield add
+    forget(installed)
 
 
 @pytest.fixture(scope="session")

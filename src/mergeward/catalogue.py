@@ -28,6 +28,7 @@ def methods() -> list[dict[str, Any]]:
             "kind": info.kind,
             "summary": info.summary,
             "paper": info.paper,
+            "package": info.package,
             "needs_images": info.needs_images,
             "needs_base": info.needs_base,
             "min_contributions": info.min_contributions,
@@ -50,6 +51,7 @@ def attacks() -> list[dict[str, Any]]:
             "name": info.name,
             "summary": info.summary,
             "paper": info.paper,
+            "package": info.package,
             "aims": list(info.aims),
             "parameters": _parameters(info.parameters),
             "off_task_parameters": _parameters(ShadowParameters) if "off-task" in info.aims else [],
@@ -66,6 +68,7 @@ def defenses() -> list[dict[str, Any]]:
             "kind": "hardening",
             "summary": info.summary,
             "paper": info.paper,
+            "package": info.package,
             "needs_others": info.needs_others,
             "parameters": _parameters(info.parameters),
         }
@@ -76,6 +79,7 @@ def defenses() -> list[dict[str, Any]]:
             "kind": "refused",
             "summary": f"{one.summary}; needs {one.needs}",
             "paper": one.paper,
+            "package": "",
             "needs_others": False,
             "parameters": [],
         }

@@ -41,6 +41,7 @@ class Provenance(BaseModel):
             are).
         method: Name of what made it: a merge method, an attack, a defense, "finetune", ...
         version: Version of mergeward that made it.
+        package: Name and version of the package that `method` is from, where it is a plug-in; else empty.
         parameters: Everything that was set, JSON-like.
         seed: Seed of everything random in it.
         inputs: SHA-256 of the weights of every model it was made from, by name.
@@ -55,6 +56,7 @@ class Provenance(BaseModel):
     kind: Kind
     method: Line
     version: Line = Field(default_factory=package_version)
+    package: Line = ""
     parameters: dict[Line, JsonValue] = Field(default_factory=dict)
     seed: int = 0
     inputs: dict[Line, Line] = Field(default_factory=dict)
@@ -143,7 +145,8 @@ def _warning(record: Provenance) -> str:
 
 
 def _origin(record: Provenance, base_model: str, contributions: Sequence[str]) -> str:
-    lines = [f"Made by mergeward {plain(record.version)}, method `{plain(record.method)}`."]
+    plugin = f" of the package `{plain(record.package)}`" if record.package else ""
+    lines = [f"Made by mergeward {plain(record.version)}, method `{plain(record.method)}`{plugin}."]
     if record.kind not in {"base", "converted"}:
         lines.append(f"- Base: `{plain(base_model)}`")
     if record.task is not None:

@@ -28,7 +28,7 @@ def test_a_suite_of_the_package_names_only_what_there_is(name: str) -> None:
     suite = load_suite(name)
     check_suite(suite)
     assert suite.name == name
-    for tasks in (suite.tasks.embedded, suite.tasks.data):
+    for tasks in filter(None, (suite.tasks.embedded, suite.tasks.data, suite.tasks.hub)):
         cells = expand(suite, tasks)
         assert len({repr(cell) for cell in cells}) == len(cells)
         assert {"base", "fine-tuned", "clean merge", "clean retrain", "attacked merge"} <= kinds(cells).keys()
@@ -195,6 +195,70 @@ def test_anybody_can_write_a_suite(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(RecipeError, match="expected keys and values"):
         load_suite(path)
+
+
+def test_a_suite_extends_another_by_its_own_keys(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    first = tmp_path / "below" / "first.yaml"
+    first.write_text("title: one\nsummary: s\ntasks: [a, b]\nmethods: [average]\n")
+    second = tmp_path / "second.yaml"
+    second.write_text("extends: below/first.yaml\ntitle: two\nmethods: [ties]\n")
+    suite = load_suite(second)
+    assert (suite.name, suite.title, suite.summary) == ("second", "two", "s")
+    assert suite.tasks.data == ("a", "b")
+    assert [entry.name for entry in suite.methods] == ["ties"]
+    second.write_text("extends: mini-smoke\n")
+    assert load_suite(second) == load_suite("mini-smoke").model_copy(update={"name": "second"})
+
+
+@pytest.mark.parametrize(
+    ("extended", "error", "words"),
+    [
+        ("mini-smok", UsageError, "did you mean 'mini-smoke'"),
+        ("./mine.yaml", RecipeError, "extends itself"),
+        ("./no.yaml", RecipeError, "no.yaml"),
+        ("[1]", RecipeError, "extends: expected the name or path"),
+    ],
+)
+def test_a_suite_extends_what_there_is_and_not_itself(
+    extended: str, error: type[Exception], words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {extended}\n")
+    with pytest.raises(error, match=words):
+        load_suite(path)
+
+
+def test_published_contributions_follow_the_base(suite_of: Make) -> None:
+    suite = load_suite("clip-dam")
+    assert suite.task_specs(None)[3] == "hf:tanganke/stanford_cars"
+    assert suite.published("hf:tanganke/stanford_cars") == "tanganke/clip-vit-base-patch32_stanford-cars"
+    large = suite.model_copy(update={"base": "openai/clip-vit-large-patch14"})
+    assert large.published("hf:ylecun/mnist") == "tanganke/clip-vit-large-patch14_mnist"
+    some = suite_of(contributions={"cold": "others/cold"})
+    assert (some.published("cold"), some.published("warm")) == ("others/cold", None)
+    with pytest.raises(RecipeError, match="'colt' is no task of the suite; did you mean 'cold'"):
+        suite_of(contributions={"colt": "others/cold"})
+
+
+def test_what_is_published_stands_in_for_the_clean_and_for_no_attacker(suite_of: Make) -> None:
+    suite = suite_of(contributions="others/{task}")
+    pools = {cell.kind: cell.model.pool for cell in expand(suite, TASKS) if isinstance(cell.model, Merged)}
+    published = {kind: [one.published for one in pool] for kind, pool in pools.items()}
+    assert published == {
+        "clean merge": ["others/warm", "others/cold"],
+        "clean retrain": ["others/warm", None],
+        "attacked merge": ["others/warm", None],
+    }
+
+
+def test_a_suite_of_the_hub_takes_no_data(suite_of: Make, tmp_path: Path) -> None:
+    suite = suite_of(tasks={"hub": ["a/b", "a/c"]})
+    assert suite.task_specs(None) == ("hf:a/b", "hf:a/c")
+    with pytest.raises(UsageError, match="takes no --data"):
+        suite.task_specs(tmp_path)
+    with pytest.raises(RecipeError, match="'hub' stands alone"):
+        suite_of(tasks={"hub": ["a/b"], "data": ["c"]})
 
 
 def test_a_suite_without_tasks_for_the_case_says_so(suite_of: Make, tmp_path: Path) -> None:

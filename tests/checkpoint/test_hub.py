@@ -10,9 +10,8 @@ import torch
 
 from mergeward.checkpoint import local_path, open_checkpoint
 from mergeward.errors import CheckpointError
+from stand_in_hub import publish
 from toy_models import base_state, save_folder
-
-REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
@@ -21,15 +20,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "hub"
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(root))
     plain = save_folder(tmp_path / "plain", base_state(), shards=2, config={"model_type": "toy"})
-    model = root / "models--somebody--model"
-    snapshot = model / "snapshots" / REVISION
-    snapshot.mkdir(parents=True)
-    (model / "blobs").mkdir()
-    (model / "refs").mkdir()
-    (model / "refs" / "main").write_text(REVISION)
-    for number, path in enumerate(sorted(plain.iterdir())):
-        path.rename(model / "blobs" / f"hash{number}")
-        (snapshot / path.name).symlink_to(Path("../../blobs") / f"hash{number}")
+    publish(root, "model", "somebody/model", plain)
     return root
 
 
@@ -40,7 +31,7 @@ def test_a_cached_model_is_opened_by_its_id(hub_cache: Path) -> None:
 
 
 def test_links_in_the_cache_lead_to_blobs_of_the_same_model_only(hub_cache: Path) -> None:
-    snapshot = hub_cache / "models--somebody--model" / "snapshots" / REVISION
+    (snapshot,) = (hub_cache / "models--somebody--model" / "snapshots").iterdir()
     other = hub_cache / "models--somebody--other" / "blobs"
     other.mkdir(parents=True)
     (snapshot / "config.json").resolve().rename(other / "hash")

@@ -16,6 +16,7 @@ from typer.main import get_command
 from mergeward import errors
 from mergeward.audit import AuditReport, BaseReport, ContributionReport
 from mergeward.bench.results import Controls, Row
+from mergeward.bench.suite import suite_names
 from mergeward.cli.app import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -70,6 +71,12 @@ def test_every_exit_code_is_listed(error: type[errors.MergewardError], page: str
     listed = (REPOSITORY / "docs" / page).read_text(encoding="utf-8").rpartition("Exit codes\n")[2]
     assert re.search(rf"^\| {error.exit_code} \|", listed, re.MULTILINE)
     assert re.search(rf"^\| {errors.INTERRUPTED_EXIT_CODE} \|", listed, re.MULTILINE)
+
+
+def test_every_suite_is_in_the_table_of_what_it_stands_for() -> None:
+    page = (REPOSITORY / "docs" / "bench.md").read_text(encoding="utf-8")
+    table = page.split("| stands for |")[1].split("\n\n")[0]
+    assert {name for name in suite_names() if f"`{name}`" not in table} == set()
 
 
 @pytest.mark.parametrize("kind", [Row, Controls, AuditReport, BaseReport, ContributionReport])

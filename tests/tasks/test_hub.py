@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +21,9 @@ from mergeward.errors import DataError, UnsupportedError
 from mergeward.images import Pixels
 from mergeward.tasks import Task, load_hub, load_task
 from mergeward.tasks.hub import HubImages
+from mergeward.tasks.published import PUBLISHED
+from mergeward.tasks.task import DEFAULT_TEMPLATES
+from stand_in_hub import parquet_dataset, publish
 
 NAMES = ["red_fox", "owl", "cat"]
 FEATURES = {"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)}
@@ -243,6 +247,80 @@ def test_a_dataset_of_another_form_is_refused(make: Any, tmp_path: Path) -> None
 def test_a_hub_id_that_cannot_be_fetched_is_refused() -> None:
     with pytest.raises(DataError, match="hf:nobody/nothing: not a dataset that can be loaded"):
         load_task("hf:nobody/nothing")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "hub"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(root))
+    return root
+
+
+def test_a_dataset_of_the_hub_becomes_a_task_and_its_code_is_not_run(hub: Path, tmp_path: Path) -> None:
+    publish(hub, "dataset", "somebody/toy", parquet_dataset(tmp_path / "toy", seed=1))
+    task = load_task("hf:somebody/toy")
+    assert (task.name, task.class_names) == ("toy", ("red fox", "owl", "cat"))
+    assert task.templates == DEFAULT_TEMPLATES
+    assert sizes(task) == {"train": 27, "adapt": 5, "validation": 4, "test": 12}
+    assert_disjoint(task)
+
+
+def test_a_revision_can_be_asked_for(hub: Path, tmp_path: Path) -> None:
+    old, new = (
+        publish(hub, "dataset", "somebody/toy", parquet_dataset(tmp_path / "toy", seed=seed))
+        for seed in (1, 2)
+    )
+    newest, pinned, former = (
+        load_hub(f"somebody/toy{revision}").fingerprint for revision in ("", f"@{new.name}", f"@{old.name}")
+    )
+    assert newest == pinned != former
+    with pytest.raises(DataError, match="hf:somebody/toy@other: not a dataset that can be loaded"):
+        load_hub("somebody/toy@other")
+
+
+def test_what_is_known_of_a_published_dataset_is_used(hub: Path, tmp_path: Path) -> None:
+    folder = parquet_dataset(tmp_path / "cifar100", seed=1, inside="cifar100", label="fine_label")
+    (folder / "other").mkdir()
+    (folder / "other" / "train-00000-of-00001.parquet").write_text("of another configuration")
+    publish(hub, "dataset", "uoft-cs/cifar100", folder)
+    task = load_task("hf:uoft-cs/cifar100")
+    assert (task.name, task.class_names) == ("cifar100", ("red fox", "owl", "cat"))
+    assert "a blurry photo of the {}." in task.templates
+
+
+def test_what_is_fetched_is_what_is_needed_and_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def download(name: str, **options: Any) -> str:
+        asked.append(options | {"name": name})
+        raise OSError("no network here")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    svhn = "ufldl-stanford/svhn"
+    for spec in ("somebody/toy", "ylecun/mnist@v1", svhn):
+        with pytest.raises(DataError, match=r"\(no network here\)"):
+            load_hub(spec)
+    parts = "{0}/train* {0}/validation* {0}/test*".format
+    common = {"repo_type": "dataset", "ignore_patterns": "*.py"}
+    assert asked == [
+        {**common, "name": "somebody/toy", "revision": None, "allow_patterns": None},
+        {**common, "name": "ylecun/mnist", "revision": "v1", "allow_patterns": parts("mnist").split()},
+        {
+            **common,
+            "name": svhn,
+            "revision": PUBLISHED[svhn].revision,
+            "allow_patterns": parts("cropped_digits").split(),
+        },
+    ]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_sentences_of_published_datasets_have_one_place(name: str) -> None:
+    known = PUBLISHED[name]
+    assert len(set(known.templates)) == len(known.templates)
+    for template in known.templates:
+        assert template.format("cat").count("cat") == 1
+        assert "  " not in template
 
 
 def test_without_the_extra_it_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

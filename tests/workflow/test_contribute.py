@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 import mergeward as mw
@@ -31,7 +31,10 @@ from mergeward.progress import listen
 from mergeward.provenance import Provenance
 from mergeward.tasks import Split, Task
 from mergeward.tasks.task import SplitName
+from mergeward.workflow.contribute import adopt
 from small_attacks import SMALL
+from stand_in_hub import vision_only
+from tiny_clip import save_tuned
 
 TRAINING = mw.FinetuneConfig(steps=2, batch_size=8, warmup_steps=1, seed=3)
 SHADOW = {"shadow_classes": 5, "references": 3}
@@ -258,3 +261,46 @@ def test_mistakes_are_refused_before_any_training_and_nothing_is_written(
     refused(CheckpointError, "nowhere", base=tmp_path / "nowhere")
     refused(OutputError, "taken", out=taken)
     assert (taken / "mine").read_text() == "kept"
+
+
+def test_a_published_encoder_becomes_a_contribution(tiny_clip: Path, tmp_path: Path) -> None:
+    published = vision_only(tiny_clip, tmp_path / "published", seed=1)
+    out = adopt(tiny_clip, published, "colours", tmp_path / "adopted")
+    base, theirs, made = (load_file(folder / "model.safetensors") for folder in (tiny_clip, published, out))
+    assert made.keys() == base.keys()
+    for name, value in made.items():
+        assert torch.equal(value, theirs.get(name, base[name])), name
+    about = record(out)
+    assert (about.kind, about.method, about.task, about.backdoor) == (
+        "contribution",
+        "adopt",
+        "colours",
+        False,
+    )
+    assert about.inputs == {"base": digest(tiny_clip), "published": digest(published)}
+
+
+def test_a_published_backdoor_stays_marked(tiny_clip: Path, tmp_path: Path) -> None:
+    marked = Provenance(kind="contribution", method="badnets", backdoor=True).to_metadata()
+    published = save_tuned(tiny_clip, tmp_path / "published", seed=1, metadata=marked)
+    assert record(adopt(tiny_clip, published, "colours", tmp_path / "adopted")).backdoor
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"vision_model.post_layernorm.bias": None}, "no tensor 'vision_model.post_layernorm.bias'"),
+        ({"classifier.weight": torch.zeros(2)}, "tensor 'classifier.weight' is not in the base"),
+    ],
+)
+def test_what_is_published_must_be_a_fine_tune_of_the_base(
+    change: dict[str, torch.Tensor | None], words: str, tiny_clip: Path, tmp_path: Path
+) -> None:
+    published = vision_only(tiny_clip, tmp_path / "published", seed=1)
+    state = load_file(published / "model.safetensors") | change
+    save_file(
+        {name: value for name, value in state.items() if value is not None}, published / "model.safetensors"
+    )
+    with pytest.raises(CheckpointError, match=words):
+        adopt(tiny_clip, published, "colours", tmp_path / "adopted")
+    assert not (tmp_path / "adopted").exists()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mergeward.attack.trigger import Trigger
 from mergeward.merge.method import Parameters
+from mergeward.plugins import Record
 from mergeward.train import FinetuneConfig, TrainingData
 from mergeward.vision import ClipEncoder
 
@@ -88,13 +89,10 @@ class Backdoored:
 
 
 @dataclass(frozen=True)
-class AttackInfo:
+class AttackInfo(Record):
     """One attack.
 
     Attributes:
-        name: The name the command line and suites ask for it by.
-        summary: What it does, in one sentence without a full stop.
-        paper: Citation with its arXiv id.
         run: Called as `run(problem, parameters)`, returns `Backdoored`.
         parameters: Model of its parameters.
         aims: Whose classes it can attack: those of the attacker's own task (on-task), of somebody else's
@@ -102,9 +100,6 @@ class AttackInfo:
         beside: What it makes beside the contribution, as `Backdoored` names it; each gets its own folder.
     """
 
-    name: str
-    summary: str
-    paper: str
     run: Callable[[AttackProblem, Any], Backdoored]
     parameters: type[Parameters]
     aims: tuple[Aim, ...] = AIMS

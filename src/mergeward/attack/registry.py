@@ -19,36 +19,37 @@ from mergeward.attack import (
     wanet,
 )
 from mergeward.attack.problem import AttackInfo
-from mergeward.errors import unknown_name
+from mergeward.plugins import Registry
 
-_ATTACKS: dict[str, AttackInfo] = {
-    module.INFO.name: module.INFO
-    for module in (
-        badnets,
-        blended,
-        label_consistent,
-        sig,
-        wanet,
-        dynamic,
-        trojannn,
-        trojvit,
-        badvit,
-        badmerging_on,
-        badmerging_off,
-        lobam,
-        badtv,
-        mergebackdoor,
-    )
-}
+ATTACKS = Registry(
+    "attack",
+    "mergeward.attacks",
+    AttackInfo,
+    own=(
+        badnets.INFO,
+        blended.INFO,
+        label_consistent.INFO,
+        sig.INFO,
+        wanet.INFO,
+        dynamic.INFO,
+        trojannn.INFO,
+        trojvit.INFO,
+        badvit.INFO,
+        badmerging_on.INFO,
+        badmerging_off.INFO,
+        lobam.INFO,
+        badtv.INFO,
+        mergebackdoor.INFO,
+    ),
+)
+"""Every attack by name."""
 
 
 def attacks() -> tuple[AttackInfo, ...]:
     """Return every attack."""
-    return tuple(_ATTACKS.values())
+    return tuple(ATTACKS.values())
 
 
 def attack_info(name: str) -> AttackInfo:
     """Return an attack by name; `UsageError` when there is none of that name."""
-    if name not in _ATTACKS:
-        raise unknown_name("attack", name, _ATTACKS)
-    return _ATTACKS[name]
+    return ATTACKS.find(name)

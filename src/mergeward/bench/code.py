@@ -30,13 +30,20 @@ def code_digest(function: Callable[..., Any]) -> str:
         name = waiting.pop()
         path = _source(name) if name.partition(".")[0] in packages and name not in seen else None
         if path is not None:
-            tree = ast.parse(path.read_bytes())
-            seen[name] = ast.dump(_without_docstrings(tree))
-            waiting.extend(_imported(tree))
+            seen[name], imported = _read(path)
+            waiting.extend(imported)
     digest = hashlib.sha256()
     for name in sorted(seen):
         digest.update(f"{name}\0{seen[name]}\0".encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def _read(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return a hash of what a module does, and what it imports."""
+    tree = ast.parse(path.read_bytes())
+    imported = tuple(_imported(tree))
+    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), imported
 
 
 def _source(name: str) -> Path | None:

@@ -142,7 +142,10 @@ class _Pool:
     @property
     def _clean(self) -> tuple[Contribution, ...]:
         training = FinetuneConfig(**self.suite.training, seed=self.seed)  # type: ignore[arg-type]
-        return tuple(Contribution(task, self.seed, training) for task in self.tasks)
+        return tuple(
+            Contribution(task, self.seed, training, published=self.suite.published(task))
+            for task in self.tasks
+        )
 
     def _with(self, places: Mapping[int, Contribution]) -> tuple[Contribution, ...]:
         return tuple(places.get(place, clean) for place, clean in enumerate(self._clean))

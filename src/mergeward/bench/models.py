@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from mergeward.attack import attack_info
+from mergeward.defense import defense_info
+from mergeward.merge.registry import method
+from mergeward.plugins import Record
 from mergeward.train import FinetuneConfig
 
 
@@ -41,6 +45,8 @@ class Contribution:
         training: How it is fine-tuned, with a seed of its own.
         backdoor: What it carries; None for a clean one.
         is_partner: Whether it is the second contribution of an attack that makes two.
+        published: Folder or hub id of somebody else's fine-tune that stands here in place of ours, which is
+            then not made.
     """
 
     task: str
@@ -48,6 +54,7 @@ class Contribution:
     training: FinetuneConfig
     backdoor: Backdoor | None = None
     is_partner: bool = False
+    published: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,3 +103,20 @@ def contributions(model: Model) -> tuple[Contribution, ...]:
             return (model,)
         case _:
             return ()
+
+
+def packages(*models: Model) -> tuple[str, ...]:
+    """Return the names and versions of the packages whose plug-ins models are made with, each once."""
+    infos = (info for model in models for info in _made_with(model))
+    return tuple(dict.fromkeys(info.package for info in infos if info.package))
+
+
+def _made_with(model: Model) -> Iterator[Record]:
+    """Yield the attacks, the merge method and the defense of a model."""
+    yield from (attack_info(one.backdoor.attack) for one in contributions(model) if one.backdoor is not None)
+    match model:
+        case Merged():
+            yield method(model.method)
+        case Hardened():
+            yield method(model.merge.method)
+            yield defense_info(model.defense)

@@ -156,11 +156,12 @@ def run_plan(
         OutputError: The run's file or the store cannot be written.
         UsageError: The run to go on with is another.
     """
-    engine = engine or local_engine()
+    engine, workshop = engine or local_engine(), workshop_at(plan.site)
     about = {
         "suite": plan.suite.model_dump(mode="json"),
-        "base": workshop_at(plan.site).base_digest,
+        "base": workshop.base_digest,
         "data": None if plan.site.data is None else plan.site.data.name,
+        "images": {spec: workshop.task(spec, plan.suite.seeds[0]).fingerprint for spec in _tasks(plan)},
     }
     with open_run(out, about, resume=resume) as writer:
         finished = writer.finished()
@@ -176,6 +177,10 @@ def run_plan(
         for result in engine.run(plan.site, [plan.cells[key] for key in ready]):
             run.write(ready[result.index], result.cause or result.outcome, result.seconds)
     return RunSummary(out, run.number - len(run.failed), len(finished & plan.cells.keys()), tuple(run.failed))
+
+
+def _tasks(plan: Plan) -> tuple[str, ...]:
+    return plan.suite.task_specs(plan.site.data)
 
 
 class _Run:

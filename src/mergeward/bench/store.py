@@ -2,7 +2,7 @@
 
 Tables:
 
-- `run` (`key`, `value`): the suite as JSON, base, data, format; the same for the whole run.
+- `run` (`key`, `value`): the suite as JSON, base, data, images, format; the same for the whole run.
 - `cells`: one row for each cell that has been run. `cell` is the hash of its configuration, `kind` what it is
   for, `axes` and `tasks` JSON, `accuracy` the mean over the tasks, `success` the mean over its own triggers
   (NULL for what has none), `status` "done" or "failed", `error` the cause of a failure.
@@ -32,6 +32,7 @@ from filelock import FileLock, Timeout
 from mergeward.bench.cost import Cost
 from mergeward.bench.grid import Cell
 from mergeward.bench.measure import Measured, Outcome
+from mergeward.bench.models import packages
 from mergeward.compute import thread_count
 from mergeward.errors import DataError, OutputError, UsageError
 from mergeward.evaluate import Rate
@@ -66,7 +67,8 @@ class CellRow:
         defense_seconds: Hardening.
         defense_peak_bytes: The most memory while doing so.
         seconds: Making and measuring what was not in the store.
-        versions: Of mergeward, torch, transformers and Python.
+        versions: Of mergeward, torch, transformers, numpy and Python, and of the packages whose plug-ins took
+            part.
         hardware: Processor, cores, and threads that numeric work used.
         finished: When, in UTC.
     """
@@ -189,8 +191,8 @@ def open_run(path: Path, about: Mapping[str, Any], *, resume: bool) -> Iterator[
             if not exists:
                 _create(connection, about)
             elif (found := _about(connection, path)) != _plain(about):
-                other = next(key for key in {**found, **about} if found.get(key) != _plain(about).get(key))
-                raise UsageError(f"{path}: a run of another {other}; --out names another file")
+                other = _difference(found, _plain(about))
+                raise UsageError(f"{path}: a run of {other}; --out names another file")
             yield RunWriter(connection)
         Path(f"{path}.lock").unlink(missing_ok=True)
     except Timeout as error:
@@ -257,7 +259,7 @@ def _row(key: str, position: int, cell: Cell, **values: Any) -> CellRow:
         axes=cell.axes,
         tasks=cell.measured,
         seed=cell.seed,
-        versions=versions(),
+        versions=", ".join([versions(), *packages(cell.model, *(one for _, one in cell.triggers))]),
         hardware=hardware(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         **values,
@@ -307,6 +309,15 @@ def _about(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:
     if found.pop("format", None) != FORMAT:
         raise DataError(f"{path}: a run in another form than {FORMAT}, which this version reads")
     return found
+
+
+def _difference(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """Say what one run is of and another is not."""
+    key = next(key for key in {**found, **about} if found.get(key) != about.get(key))
+    if key != "images":
+        return f"another {key}"
+    before, now = found.get(key, {}), about.get(key, {})
+    return f"other images of {', '.join(spec for spec in now if before.get(spec) != now[spec])}"
 
 
 def _plain(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,15 +12,28 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from mergeward.errors import RecipeError, UsageError, suggestion, unknown_name
 from mergeward.recipe import Part, describe, read_yaml
+from mergeward.tasks.loading import HUB_PREFIX
 from mergeward.train import FinetuneConfig
 
 FOLDER = Path(str(files("mergeward.bench") / "suites"))
 SMALL = "small"
 """The base of suites for the small CLIP: the embedded one, or one pretrained on the images of `--data`."""
+
+BASE, TASK = "{base}", "{task}"
+"""In the name of a published contribution: the last parts of the base's and the task's, the latter with
+hyphens for underscores."""
 
 TRAINING_KEYS = tuple(entry.name for entry in fields(FinetuneConfig) if entry.name != "seed")
 
@@ -130,10 +143,18 @@ class TaskSets(Part):
     Attributes:
         embedded: Without a data folder.
         data: With one.
+        hub: Datasets of the hub by their ids; a suite with these has no others.
     """
 
     embedded: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    hub: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_one_place(self) -> TaskSets:
+        if self.hub and (self.embedded or self.data):
+            raise ValueError("'hub' stands alone, without 'embedded' and 'data'")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -151,7 +172,10 @@ class Suite(Part):
         source: The table or figure of a paper that it stands for; empty where there is none.
         base: A base, as everywhere, or `small`.
         tasks: Specs of the tasks, each of which has one contribution.
-        training: How clean contributions are fine-tuned.
+        contributions: Fine-tunes that others published, by task, or one name for all: folders or hub ids, in
+            which `{base}` and `{task}` are the last parts of the base's and the task's names. They stand in
+            place of our clean contributions.
+        training: How clean contributions are fine-tuned, and those of attackers.
         attacker: Defaults for every adversary. The clean retrain in an attacker's place is trained alike.
         attacks: The attacks.
         methods: The merge methods.
@@ -169,6 +193,7 @@ class Suite(Part):
     source: str = ""
     base: str = SMALL
     tasks: TaskSets
+    contributions: dict[str, str] = Field(default_factory=dict)
     training: Training = Field(default_factory=dict)
     attacker: Values = Field(default_factory=dict)
     attacks: tuple[AttackEntry, ...] = ()
@@ -187,6 +212,19 @@ class Suite(Part):
         defaults = value.get("attacker") or {}
         return {**value, "attacks": [_with_defaults(entry, defaults) for entry in value["attacks"]]}
 
+    @field_validator("contributions", mode="before")
+    @classmethod
+    def _by_task(cls, value: object, info: ValidationInfo) -> object:
+        """Give every task the one name for all, and refuse those that the suite has not."""
+        tasks: TaskSets = info.data.get("tasks", TaskSets())
+        known = dict.fromkeys((*tasks.embedded, *tasks.data, *tasks.hub))
+        if isinstance(value, str):
+            return dict.fromkeys(known, value)
+        for name in value if isinstance(value, dict) else ():
+            if name not in known:
+                raise ValueError(f"{name!r} is no task of the suite{suggestion(str(name), known)}")
+        return value
+
     @field_validator("attacks", "methods", "defenses")
     @classmethod
     def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -202,7 +240,8 @@ class Suite(Part):
         Raises:
             UsageError: The suite has none for this case.
         """
-        chosen = self.tasks.embedded if data is None else self.tasks.data
+        local = self.tasks.embedded or tuple(HUB_PREFIX + name for name in self.tasks.hub)
+        chosen = local if data is None else self.tasks.data
         if not chosen:
             raise UsageError(
                 f"suite {self.name}: it needs --data"
@@ -210,6 +249,18 @@ class Suite(Part):
                 else f"suite {self.name}: it takes no --data"
             )
         return chosen
+
+    def published(self, spec: str) -> str | None:
+        """Return what stands in place of our clean contribution to a task; None for nothing."""
+        task = spec.removeprefix(HUB_PREFIX)
+        name = self.contributions.get(task)
+        if name is None:
+            return None
+        return name.replace(BASE, _last(self.base)).replace(TASK, _last(task).replace("_", "-"))
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def suite_names() -> tuple[str, ...]:
@@ -222,6 +273,7 @@ def load_suite(name: str | Path) -> Suite:
 
     Args:
         name: A suite of the package, or the path of a YAML file (with a separator, or ending in `.yaml`).
+            With the key `extends`, a file is another suite with its own keys in place of that one's.
 
     Raises:
         UsageError: There is no suite of that name.
@@ -231,15 +283,37 @@ def load_suite(name: str | Path) -> Suite:
         >>> load_suite("mini-smoke").seeds
         (0, 1)
     """
+    path = _suite_path(name, Path())
+    return as_suite({"name": path.stem, **_content(path)})
+
+
+def _suite_path(name: str | Path, folder: Path) -> Path:
+    """Return the file of a suite of the package, or of one whose path is relative to a folder."""
     text = str(name)
     is_path = isinstance(name, Path) or "/" in text or "\\" in text or text.endswith((".yaml", ".yml"))
     if not is_path and text not in suite_names():
         raise unknown_name("suite", text, suite_names())
-    path = Path(name) if is_path else FOLDER / f"{text}.yaml"
+    return folder / name if is_path else FOLDER / f"{text}.yaml"
+
+
+def _content(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the keys of a suite's file, with those of the suite that it extends.
+
+    Args:
+        path: The file.
+        below: The files that lead to it by extending, resolved.
+    """
+    if path.resolve() in below:
+        raise RecipeError(f"{path}: extends itself")
     content = read_yaml(path, expected="a suite")
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: expected keys and values (title: ...), found none")
-    return as_suite({"name": path.stem, **content})
+    extended = content.pop("extends", None)
+    if extended is None:
+        return content
+    if not isinstance(extended, str):
+        raise RecipeError(f"{path}: extends: expected the name or path of a suite, found {extended!r}")
+    return {**_content(_suite_path(extended, path.parent), (*below, path.resolve())), **content}
 
 
 def as_suite(content: Mapping[str, Any]) -> Suite:

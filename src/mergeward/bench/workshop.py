@@ -22,6 +22,7 @@ from mergeward.bench.code import code_digest
 from mergeward.bench.cost import Cost, costed, read_cost
 from mergeward.bench.models import Base, Contribution, Hardened, Merged, Model
 from mergeward.cache import artefact, artefact_folder
+from mergeward.checkpoint import open_checkpoint
 from mergeward.compute import thread_count
 from mergeward.defense import defense_info
 from mergeward.evaluate import predict
@@ -34,6 +35,7 @@ from mergeward.train import finetune as train
 from mergeward.vision import Clip, load_clip
 from mergeward.workflow import ForeignClass, PreparedTask, attack, finetune, harden, merge
 from mergeward.workflow.backdoor import beside
+from mergeward.workflow.contribute import adopt
 
 MODEL, PREDICTIONS = "model", "predictions.json"
 KINDS = {Contribution: "contribution", Merged: "merge", Hardened: "hardened"}
@@ -54,6 +56,7 @@ class Workshop:
         self._task = lru_cache(maxsize=None)(self._load_task)
         self._prepared = lru_cache(maxsize=None)(self._prepare)
         self._opened = lru_cache(maxsize=1)(load_clip)
+        self._digest = lru_cache(maxsize=None)(_digest)
 
     @cached_property
     def clip(self) -> Clip:
@@ -86,6 +89,7 @@ class Workshop:
                 info = defense_info(model.defense)
                 return {
                     **self._common,
+                    **info.identity,
                     "code": code_digest(info.run),
                     "merge": self.key(model.merge),
                     "tasks": self._fingerprints(model.merge),
@@ -156,6 +160,9 @@ class Workshop:
         }
 
     def _contribution_key(self, model: Contribution) -> dict[str, Any]:
+        if model.published is not None:
+            published = {"published": self._digest(model.published), "task": model.task}
+            return {**self._common, "code": code_digest(adopt), **published}
         key = {
             **self._common,
             "code": code_digest(train),
@@ -164,11 +171,13 @@ class Workshop:
         }
         if model.backdoor is None:
             return key
+        info = attack_info(model.backdoor.attack)
         return {
             **key,
+            **info.identity,
             **({"partner": True} if model.is_partner else {}),
-            "attack": model.backdoor.attack,
-            "attack_code": code_digest(attack_info(model.backdoor.attack).run),
+            "attack": info.name,
+            "attack_code": code_digest(info.run),
             "target_task": self.task(model.backdoor.target_task, model.seed).fingerprint,
             "target_class": model.backdoor.target_class,
             "parameters": dict(model.backdoor.parameters),
@@ -178,6 +187,7 @@ class Workshop:
         info = method(model.method)
         key = {
             **self._common,
+            **info.identity,
             "code": [code_digest(info.run), code_digest(merge_static)],
             "pool": [self.key(one) for one in model.pool],
             "method": info.name,
@@ -213,6 +223,8 @@ class Workshop:
 
     def _make(self, model: Contribution | Merged | Hardened, out: Path) -> None:
         match model:
+            case Contribution(published=str(published)):
+                adopt(self.base, published, self.task(model.task, model.seed).name, out)
             case Contribution(backdoor=None):
                 finetune(self.base, self.task(model.task, model.seed), out, training=model.training)
             case Contribution():
@@ -274,6 +286,12 @@ class Workshop:
 
     def _prepare(self, spec: str, seed: int) -> PreparedTask:
         return PreparedTask(self.task(spec, seed), self.clip)
+
+
+def _digest(model: str) -> str:
+    """Return the SHA-256 of a model's weights."""
+    with open_checkpoint(model) as opened:
+        return opened.digest()
 
 
 def _first(model: Contribution | Merged | Hardened) -> Contribution | Merged | Hardened:

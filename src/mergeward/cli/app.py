@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; see `main`."""
     # The Hugging Face libraries draw bars of their own, on pipes too; they read this when they are imported.
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     try:
         with show_progress():
             code = app(args=None if arguments is None else list(arguments), standalone_mode=False)

@@ -98,10 +98,11 @@ def run_command(
     json: Json = False,
 ) -> int:
     """Run a suite. It can be stopped at any time and goes on with --resume."""
-    chosen = narrowed(load_suite(suite), _only(only), _seeds(seeds))
+    chosen = narrowed(_on(load_suite(suite), base), _only(only), _seeds(seeds))
     check_suite(chosen)
     chosen.task_specs(data)
-    plan = plan_run(chosen, load_clip(_base(chosen, base, data)).source.path, data)
+    place = small_base(base, data) if chosen.base == SMALL else base_path(chosen.base)
+    plan = plan_run(chosen, load_clip(place).source.path, data)
     if dry_run:
         _show_plan(plan, json)
         return 0
@@ -190,8 +191,9 @@ def _seeds(text: str | None) -> list[int] | None:
     return [int(part) for part in text.split(",")]
 
 
-def _base(suite: Suite, base: str | None, data: Path | None) -> str | Path:
-    return small_base(base, data) if suite.base == SMALL else base_path(base or suite.base)
+def _on(suite: Suite, base: str | None) -> Suite:
+    """Return a suite with another base than its own, unless the command chooses it by the data."""
+    return suite if base is None or suite.base == SMALL else suite.model_copy(update={"base": base})
 
 
 def _description(suite: Suite, data: Path | None) -> Table:

@@ -27,7 +27,11 @@ def list_command(
     if json:
         print_json(entries)
         return
-    columns = [column for column in ("name", "kind", "summary", "paper") if column in entries[0]]
+    columns = [
+        column
+        for column in ("name", "kind", "summary", "paper", "package")
+        if any(entry.get(column) for entry in entries)
+    ]
     table = Table(*columns)
     for entry in entries:
         table.add_row(*(str(entry[column]) for column in columns))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mergeward.errors import CheckpointError, DataError, UsageError
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.method import Parameters
+from mergeward.plugins import Record
 
 
 @dataclass(frozen=True)
@@ -73,22 +74,16 @@ class Hardened:
 
 
 @dataclass(frozen=True)
-class DefenseInfo:
+class DefenseInfo(Record):
     """One defense.
 
     Attributes:
-        name: The name the command line and suites ask for it by.
-        summary: What it does, in one sentence without a full stop.
-        paper: Citation with its arXiv id.
         run: Called as `run(problem, parameters)`, returns `Hardened`. It refuses an architecture that it
             does not apply to with `UnsupportedError`, before any work.
         parameters: Model of its parameters.
         needs_others: Whether it needs other models beside the merged one and the base.
     """
 
-    name: str
-    summary: str
-    paper: str
     run: Callable[[HardenProblem, Any], Hardened]
     parameters: type[Parameters]
     needs_others: bool = False

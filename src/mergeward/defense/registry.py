@@ -5,17 +5,24 @@ from __future__ import annotations
 from mergeward.defense import anp, awm, fine_pruning, fortify, sau, wag
 from mergeward.defense.inapplicable import INAPPLICABLE
 from mergeward.defense.problem import DefenseInfo, Inapplicable
-from mergeward.errors import UnsupportedError, unknown_name
+from mergeward.errors import UnsupportedError
+from mergeward.plugins import Registry
 
-_DEFENSES: dict[str, DefenseInfo] = {
-    module.INFO.name: module.INFO for module in (fine_pruning, anp, awm, sau, wag, fortify)
-}
 _INAPPLICABLE: dict[str, Inapplicable] = {one.name: one for one in INAPPLICABLE}
+
+DEFENSES = Registry(
+    "defense",
+    "mergeward.defenses",
+    DefenseInfo,
+    own=(fine_pruning.INFO, anp.INFO, awm.INFO, sau.INFO, wag.INFO, fortify.INFO),
+    taken=_INAPPLICABLE,
+)
+"""Every defense that can be run, by name."""
 
 
 def defenses() -> tuple[DefenseInfo, ...]:
     """Return every defense that can be run."""
-    return tuple(_DEFENSES.values())
+    return tuple(DEFENSES.values())
 
 
 def inapplicable() -> tuple[Inapplicable, ...]:
@@ -33,6 +40,4 @@ def defense_info(name: str) -> DefenseInfo:
     if name in _INAPPLICABLE:
         needs = _INAPPLICABLE[name].needs
         raise UnsupportedError(f"{name}: needs {needs}; a vision transformer has none")
-    if name not in _DEFENSES:
-        raise unknown_name("defense", name, _DEFENSES)
-    return _DEFENSES[name]
+    return DEFENSES.find(name)

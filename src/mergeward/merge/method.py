@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mergeward.plugins import Record
+
 Kind = Literal["static", "adaptive"]
 
 
@@ -42,13 +44,10 @@ class Weighted(Parameters):
 
 
 @dataclass(frozen=True)
-class MethodInfo:
-    """One merge method.
+class MethodInfo(Record):
+    """One merge method; a recipe asks for it by its name (`merge_method`).
 
     Attributes:
-        name: The name a recipe asks for it by (`merge_method`).
-        summary: What it does, in one sentence without a full stop.
-        paper: Citation with its arXiv id.
         kind: "static" needs weights only; "adaptive" needs unlabelled images.
         run: The method. A static one is called as `run(problem, schedule)` with a
             `merge.static.problem.StaticProblem` and a `merge.settings.Schedule`, and returns a
@@ -65,9 +64,6 @@ class MethodInfo:
         max_contributions: The most; None is any number.
     """
 
-    name: str
-    summary: str
-    paper: str
     kind: Kind
     run: Callable[..., Any]
     parameters: type[Parameters] = NoParameters

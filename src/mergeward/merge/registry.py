@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from mergeward.errors import UsageError, unknown_name
+from mergeward.errors import UsageError
 from mergeward.merge.adaptive import adamerging, concrete, dam, fisher, fortify, regmean
 from mergeward.merge.mergekit import ALIASES, OTHER_WORK
 from mergeward.merge.method import MethodInfo
@@ -28,10 +26,13 @@ from mergeward.merge.static import (
     tsv,
     wudi,
 )
+from mergeward.plugins import Registry
 
-METHODS: Mapping[str, MethodInfo] = {
-    info.name: info
-    for info in (
+METHODS = Registry(
+    "merge method",
+    "mergeward.methods",
+    MethodInfo,
+    own=(
         average.INFO,
         task_arithmetic.INFO,
         ties.INFO,
@@ -66,8 +67,9 @@ METHODS: Mapping[str, MethodInfo] = {
         concrete.ADAMERGING,
         dam.INFO,
         fortify.INFO,
-    )
-}
+    ),
+    taken=(*ALIASES, *OTHER_WORK),
+)
 """Every merge method by name, in the order in which tables show them."""
 
 
@@ -84,7 +86,4 @@ def method(name: str) -> MethodInfo:
     """
     if name in OTHER_WORK:
         raise UsageError(f"merge method {name!r} is not supported: {OTHER_WORK[name]}")
-    known = ALIASES.get(name, name)
-    if known not in METHODS:
-        raise unknown_name("merge method", name, METHODS)
-    return METHODS[known]
+    return METHODS.find(ALIASES.get(name, name))

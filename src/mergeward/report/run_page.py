@@ -156,7 +156,8 @@ def _estimate(estimate: Estimate | None, *, heat: bool = False) -> Cell:
 
 def _facts(run: RunFile) -> dict[str, str]:
     suite = run.about["suite"]
-    first = run.cells[0] if run.cells else None
+    versions = dict.fromkeys(part for row in run.cells for part in row.versions.split(", "))
+    hardware = dict.fromkeys(row.hardware for row in run.cells)
     facts = {
         "suite": f"{suite['name']}: {suite['title']}",
         "about": suite["summary"],
@@ -165,7 +166,7 @@ def _facts(run: RunFile) -> dict[str, str]:
         "data": str(run.about["data"] or "embedded"),
         "seeds": ", ".join(str(seed) for seed in suite["seeds"]),
         "cells": f"{len(run.done)} of {len(run.cells)} measured",
-        "versions": first.versions if first else "",
-        "hardware": first.hardware if first else "",
+        "versions": ", ".join(versions),
+        "hardware": "; ".join(hardware),
     }
     return {name: text for name, text in facts.items() if text}

@@ -19,7 +19,8 @@ def load_task(spec: str | Path, *, data: Path | None = None, seed: int = 0) -> T
 
     A spec is, in this order:
 
-    1. `hf:` and a Hugging Face dataset: a folder, or a hub id (needs the extra `datasets`);
+    1. `hf:` and a Hugging Face dataset: a folder, or a hub id with or without `@` and a revision (needs the
+       extra `datasets`);
     2. a path, if it is a `Path`, is absolute, starts with a dot, contains a separator or ends with `.npz`: an
        `.npz` file or a folder of images;
     3. with `data`, the name of `DATA/<spec>.npz` or of the folder `DATA/<spec>`;

@@ -91,6 +91,7 @@ def attack(
     record = Provenance(
         kind="contribution",
         method=info.name,
+        package=info.package,
         parameters={**asdict(training), **settings.model_dump(mode="json"), **known},
         seed=training.seed,
         inputs={"base": clip.source.digest()},

@@ -9,13 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mergeward.checkpoint import vacant, write_checkpoint
+from mergeward.checkpoint import check_compatible, open_checkpoint, resolve_scope, vacant, write_checkpoint
 from mergeward.provenance import Provenance, model_card
 from mergeward.tasks import Task
 from mergeward.train import CleanObjective, FinetuneConfig
 from mergeward.train import finetune as train_encoder
 from mergeward.vision import Clip
 from mergeward.workflow.opened import PreparedTask, open_base, open_task, with_weights
+
+ENCODER = "vision_model."
+"""What the names of an image encoder's tensors begin with, its projection aside."""
 
 
 def finetune(
@@ -63,6 +66,47 @@ def finetune(
         task=prepared.task.name,
     )
     return write_contribution(clip, state, Path(out), record, base=str(base))
+
+
+def adopt(base: str | Path, model: str | Path, task: str, out: str | Path) -> Path:
+    """Write a fine-tune that somebody else published as a contribution.
+
+    Of what they published the image encoder is taken, and the rest from the base: many publish no more than
+    that, and no projection, which they leave as it is.
+
+    Args:
+        base: `embedded`, a Hugging Face CLIP directory, or a hub id.
+        model: Folder or hub id of the fine-tune.
+        task: Name of the task that it is for.
+        out: Folder to write, in Hugging Face layout; must not exist.
+
+    Returns:
+        `out`.
+
+    Raises:
+        CheckpointError: A model cannot be read, or the one is no fine-tune of the other.
+        OutputError: `out` cannot be written.
+    """
+    vacant(out)
+    clip = open_base(base)
+    with open_checkpoint(model) as published:
+        scope = [
+            name
+            for name in resolve_scope("vision", clip.source)
+            if name.startswith(ENCODER) or name in published.tensors
+        ]
+        check_compatible(clip.source, [published], scope)
+        theirs = Provenance.from_metadata(published.metadata)
+        record = Provenance(
+            kind="contribution",
+            method="adopt",
+            parameters={"model": str(model)},
+            inputs={"base": clip.source.digest(), "published": published.digest()},
+            task=task,
+            backdoor=theirs is not None and theirs.backdoor,
+        )
+        state = {name: published.read(name) for name in scope}
+        return write_contribution(clip, state, Path(out), record, base=str(base))
 
 
 def write_contribution(

@@ -103,6 +103,7 @@ def harden(  # noqa: PLR0913 - one argument an option
         record = Provenance(
             kind="hardened",
             method=info.name,
+            package=info.package,
             parameters=settings.model_dump(mode="json", by_alias=True),
             seed=seed,
             inputs=dict(zip(inputs, digest_all(list(inputs.values())), strict=True)),

@@ -190,6 +190,7 @@ class MergeJob:
         return Provenance(
             kind="merge",
             method=self.info.name,
+            package=self.info.package,
             parameters=dict(self.recorded),
             seed=self.seed,
             inputs=dict(inputs),
