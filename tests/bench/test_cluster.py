@@ -100,7 +100,7 @@ def test_a_cluster_without_a_machine_is_waited_for_in_vain(
     monkeypatch.setattr(cluster, "PATIENCE", 0.0)
     (message,) = driven(plan, "empty")
     assert isinstance(message, UsageError)
-    assert "no machine has had 2 cores" in str(message)
+    assert "no machine with as many cores as MERGEWARD_THREADS" in str(message)
 
 
 def test_a_worker_that_would_measure_something_else_stops_the_run(plan: Plan) -> None:

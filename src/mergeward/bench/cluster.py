@@ -207,8 +207,8 @@ class _Room:
             self._seen = time.monotonic()
         elif time.monotonic() - self._seen > PATIENCE:
             raise UsageError(
-                f"Ray cluster: no machine has had {self._threads} cores for {PATIENCE:.0f} s, which is what "
-                "MERGEWARD_THREADS asks for; what was measured is kept, --resume goes on"
+                f"Ray cluster: for {PATIENCE:.0f} s no machine with as many cores as MERGEWARD_THREADS "
+                f"({self._threads}); what was measured is kept, --resume goes on"
             )
 
 
