@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -34,6 +34,9 @@ TRIES = 3
 
 PATIENCE = 60.0
 """Seconds that a cluster may be without a machine that jobs fit on."""
+
+GRACE = 10.0
+"""Seconds that the process which talks to Ray has to end."""
 
 Message: TypeAlias = Result | MergewardError | None
 """A result, or why there are no more; None when all are done."""
@@ -84,25 +87,13 @@ class RayCluster:
             UsageError: A worker has another base, other images, or another version; or no machine has
                 enough cores.
         """
-        orders = _orders(site, jobs)
-        with _driver(self.address, orders) as messages:
-            while (message := self._next(messages)) is not None:
+        if not jobs:
+            return
+        with _driver(self.address, _orders(site, jobs)) as messages:
+            while (message := _receive(messages, self.address)) is not None:
                 if isinstance(message, MergewardError):
                     raise message
                 yield message
-
-    def _next(self, messages: Connection) -> Message:
-        try:
-            message: Message = messages.recv()
-        except EOFError as error:
-            raise OutputError(
-                f"{self._name}: the cluster went away; what was measured is kept, --resume goes on"
-            ) from error
-        return message
-
-    @property
-    def _name(self) -> str:
-        return f"Ray cluster {self.address or 'of this machine'}"
 
 
 def _orders(site: Site, jobs: Sequence[Job]) -> list[Order]:
@@ -127,9 +118,19 @@ def _driver(address: str | None, orders: Sequence[Order]) -> Iterator[Connection
         yield ours
     finally:
         process.terminate()
+        process.join(GRACE)
+        process.kill()
         process.join()
         process.close()
         ours.close()
+
+
+def _receive(messages: Connection, address: str | None) -> Message:
+    try:
+        message: Message = messages.recv()
+    except EOFError:
+        return _failure(address, "the cluster went away")
+    return message
 
 
 def _drive(messages: Connection, address: str | None, orders: Sequence[Order]) -> None:
@@ -137,7 +138,8 @@ def _drive(messages: Connection, address: str | None, orders: Sequence[Order]) -
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then ends this process
     import ray  # noqa: PLC0415 - an extra
 
-    drive(ray, address, orders, messages.send)
+    with suppress(BrokenPipeError):  # the run was killed: there is nobody to tell
+        drive(ray, address, orders, messages.send)
 
 
 def drive(ray: Any, address: str | None, orders: Sequence[Order], send: Callable[[Message], None]) -> None:
@@ -149,19 +151,22 @@ def drive(ray: Any, address: str | None, orders: Sequence[Order], send: Callable
         orders: The jobs.
         send: Called with each result; at the end with None, or with what went wrong.
     """
+    last: Message = None
     try:
         ray.init(address=address, logging_level=logging.ERROR)
-    except Exception as error:  # noqa: BLE001 - it has many, and each means the same
-        send(OutputError(f"Ray cluster {address or 'of this machine'}: {_one_line(error)}"))
-        return
-    try:
-        for message in _results(ray, orders):
-            send(message)
-        send(None)
+        for result in _results(ray, orders):
+            send(result)
     except MergewardError as error:
-        send(error)
-    finally:
-        ray.shutdown()
+        last = error
+    except Exception as error:  # noqa: BLE001 - Ray has many, and each means the same
+        last = _failure(address, _one_line(error))
+    ray.shutdown()
+    send(last)
+
+
+def _failure(address: str | None, reason: str) -> OutputError:
+    name = address or "of this machine"
+    return OutputError(f"Ray cluster {name}: {reason}; what was measured is kept, --resume goes on")
 
 
 def _results(ray: Any, orders: Sequence[Order]) -> Iterator[Result]:
