@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mergeward import cache
 from mergeward.cache import artefact, cache_root, content_key
 from mergeward.errors import OutputError
 
@@ -104,6 +107,39 @@ def test_a_full_disk_is_named(empty_cache: Path) -> None:
     with pytest.raises(OutputError, match=r"cache folder .*kind: No space left on device"):
         artefact("kind", CONFIGURATION, full)
     assert folders(empty_cache) == [empty_cache / "kind"]
+
+
+@pytest.mark.parametrize("harm", ["changed", "gone", "more"])
+def test_a_damaged_one_is_told_and_made_again(
+    harm: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = artefact("kind", CONFIGURATION, writer()) / "content.txt"
+    if harm == "gone":
+        file.unlink()
+    else:
+        (file if harm == "changed" else file.with_name("other.txt")).write_text("mode")
+    monkeypatch.setattr(cache, "_intact", set())  # as another process
+    with caplog.at_level(logging.WARNING):
+        again = artefact("kind", CONFIGURATION, writer())
+    assert f"{again} is damaged; it is made again" in caplog.text
+    assert (again / "content.txt").read_text() == "made"
+    assert not (again / "other.txt").exists()
+
+
+def test_a_store_that_can_only_be_read_gives_what_it_has(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = artefact("kind", CONFIGURATION, writer())
+    monkeypatch.setattr(cache, "_intact", set())
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for step in ("mergeward.cache.FileLock", "tempfile.mkdtemp", "pathlib.Path.mkdir"):
+        monkeypatch.setattr(step, read_only)
+    assert artefact("kind", CONFIGURATION, refuse) == made
+    with pytest.raises(OutputError, match=r"cache folder .*kind: Read-only file system"):
+        artefact("kind", {**CONFIGURATION, "seed": 4}, refuse)
 
 
 def test_where_the_store_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,16 +8,18 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from mergeward.errors import OutputError
+from mergeward.shared import CONTENTS, SharedStore, sha256
 
-CONFIGURATION, CONTENTS = "configuration.json", "contents.json"
-"""What an artefact was made from, and the SHA-256 of each of its files."""
+CONFIGURATION = "configuration.json"
+"""The file of an artefact with what it was made from."""
 
 _log = logging.getLogger(__name__)
 _intact: set[Path] = set()
@@ -37,7 +39,12 @@ def content_key(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def artefact(kind: str, configuration: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+def artefact(
+    kind: str,
+    configuration: Mapping[str, Any],
+    make: Callable[[Path], None],
+    shared: SharedStore | None = None,
+) -> Path:
     """Return the folder of one artefact, making it if no complete one is in the store.
 
     Two processes that ask for the same artefact make it once. An interrupted one leaves nothing behind that
@@ -48,29 +55,44 @@ def artefact(kind: str, configuration: Mapping[str, Any], make: Callable[[Path],
         kind: Family of artefacts, the first level of the store ("contribution", "pixels", ...).
         configuration: JSON-like description of everything that decides the content.
         make: Called with an empty folder that it fills.
+        shared: A store of several machines: what it has is fetched and not made, what it lacks is put there.
 
     Raises:
-        OutputError: The store cannot be written.
+        OutputError: A store cannot be written.
     """
     final = artefact_folder(kind, configuration)
-    if final in _intact and final.is_dir():
-        return final
     try:
-        if not _is_whole(final):
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{final}.lock"):
-                if not _is_whole(final):
-                    _discard(final)
-                    _make_atomically(final, configuration, make)
+        if not (final in _intact and final.is_dir()):
+            _have(final, configuration, make, shared)
     except OSError as error:
         raise OutputError(f"cache folder {final.parent}: {error.strerror or error}") from error
     _intact.add(final)
+    if shared is not None and (final / CONTENTS).is_file():
+        shared.keep(_name(final), final)
     return final
 
 
 def artefact_folder(kind: str, configuration: Mapping[str, Any]) -> Path:
     """Return where an artefact is, or would be; see `artefact`."""
     return cache_root() / kind / content_key(configuration)
+
+
+def _have(
+    final: Path,
+    configuration: Mapping[str, Any],
+    make: Callable[[Path], None],
+    shared: SharedStore | None,
+) -> None:
+    """See to it that an artefact is whole: as it is, from the shared store, or made."""
+    if _is_whole(final):
+        return
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{final}.lock"):
+        if _is_whole(final):
+            return
+        _discard(final)
+        if shared is None or not _fetch(final, shared):
+            _make(final, configuration, make)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -93,21 +115,35 @@ def _discard(folder: Path) -> None:
 
 def _hashes(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CONTENTS)
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _fetch(final: Path, shared: SharedStore) -> bool:
+    with _scratch(final) as folder:
+        found = shared.fetch(_name(final), folder)
+        if found:
+            folder.replace(final)
+    return found
 
 
-def _make_atomically(final: Path, configuration: Mapping[str, Any], make: Callable[[Path], None]) -> None:
-    scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
+def _make(final: Path, configuration: Mapping[str, Any], make: Callable[[Path], None]) -> None:
+    with _scratch(final) as folder:
+        make(folder)
+        (folder / CONFIGURATION).write_text(json.dumps(configuration, indent=2, sort_keys=True))
+        (folder / CONTENTS).write_text(json.dumps(_hashes(folder), indent=2))
+        folder.replace(final)
+
+
+@contextmanager
+def _scratch(final: Path) -> Iterator[Path]:
+    """An empty folder beside an artefact's, which is gone afterwards unless it became the artefact."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
     try:
-        make(scratch)
-        (scratch / CONFIGURATION).write_text(json.dumps(configuration, indent=2, sort_keys=True))
-        (scratch / CONTENTS).write_text(json.dumps(_hashes(scratch), indent=2))
-        scratch.replace(final)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name(final: Path) -> str:
+    """What the shared store calls an artefact."""
+    return f"{final.parent.name}/{final.name}"

@@ -84,6 +84,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}{suggestion(name, known)}")
 
 
+def missing_extra(what: str, extra: str) -> UnsupportedError:
+    """Build the error for something that needs an extra which is not installed.
+
+    Args:
+        what: What needs it, in words, in the plural ("Hugging Face datasets").
+        extra: The extra's name.
+    """
+    return UnsupportedError(f"{what} need the extra {extra!r}: pip install 'mergeward[{extra}]'")
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean ...?" for the closest known name, else "; known: ..."."""
     names = sorted(known)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +98,27 @@ def test_merged_models_can_be_cleaned_away_without_a_figure_being_lost(
     assert figures(read_run(done.path)) == figures(run_file)
 
 
+def test_what_one_machine_has_another_takes_from_the_store(
+    ran: RunSummary,
+    run_file: RunFile,
+    smallest: Suite,
+    tiny_clip: Path,
+    colour_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = plan_run(smallest, tiny_clip, colour_data, str(tmp_path / "shared"))
+    run_plan(plan, tmp_path / "one.sqlite")
+    monkeypatch.setenv("MERGEWARD_CACHE", str(tmp_path / "another-machine"))
+    for step in ("_make", "_predict"):
+        monkeypatch.setattr(f"mergeward.bench.workshop.Workshop.{step}", refuse)
+    done = run_plan(plan, tmp_path / "another.sqlite")
+    assert figures(read_run(done.path)) == figures(run_file)
+    assert [row.merge_seconds for row in read_run(done.path).cells] == [
+        row.merge_seconds for row in run_file.cells
+    ]
+
+
 def test_a_run_stopped_at_any_cell_goes_on(
     ran: RunSummary, run_file: RunFile, smallest: Suite, tiny_clip: Path, colour_data: Path, tmp_path: Path
 ) -> None:
@@ -157,7 +182,7 @@ def test_what_needs_a_contribution_that_failed_fails_with_its_cause(
     assert [step.number for step in steps] == list(range(1, 8))
 
 
-def test_a_store_that_cannot_be_written_stops_the_run(
+def test_a_store_that_cannot_be_written_stops_the_run_which_goes_on_when_it_can(
     ran: RunSummary,
     suite_of: Make,
     tiny_clip: Path,
@@ -168,11 +193,62 @@ def test_a_store_that_cannot_be_written_stops_the_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mergeward.bench.workshop.merge", full)
     plan = plan_run(suite_of(methods=["task_arithmetic", "median"]), tiny_clip, colour_data)
-    with pytest.raises(OutputError, match="No space left on device"):
-        run_plan(plan, tmp_path / "run.sqlite")
-    assert {row.status for row in read_run(tmp_path / "run.sqlite").cells} == {"done"}
+    path = tmp_path / "run.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr("mergeward.bench.workshop.merge", full)
+        with pytest.raises(OutputError, match="No space left on device"):
+            run_plan(plan, path)
+    rows = read_run(path).cells
+    assert {row.status for row in rows} == {"done"}
+    done = run_plan(plan, path, resume=True)
+    assert (done.kept, done.measured, done.failed) == (len(rows), len(plan.cells) - len(rows), ())
+
+
+def test_a_run_file_on_a_full_disk_keeps_what_it_has(
+    ran: RunSummary,
+    run_file: RunFile,
+    smallest: Suite,
+    tiny_clip: Path,
+    colour_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def small(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA max_page_count = 9")
+        return connection
+
+    plan, path = plan_run(smallest, tiny_clip, colour_data), tmp_path / "run.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr("mergeward.bench.store._connect", small)
+        with pytest.raises(OutputError, match=r"cannot write the run: .* full"):
+            run_plan(plan, path)
+    assert 0 < len(read_run(path).cells) < 7
+    run_plan(plan, path, resume=True)
+    assert figures(read_run(path)) == figures(run_file)
+
+
+def test_damaged_predictions_are_told_and_made_again(
+    run_file: RunFile,
+    smallest: Suite,
+    tiny_clip: Path,
+    colour_data: Path,
+    tmp_path: Path,
+    empty_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plan = plan_run(smallest, tiny_clip, colour_data)
+    run_plan(plan, tmp_path / "first.sqlite")
+    damaged = [*empty_cache.glob("predictions/*/predictions.json"), *empty_cache.glob("cost/*/cost.json")]
+    for file in damaged:
+        file.write_text("{")
+    monkeypatch.setattr("mergeward.cache._intact", set())
+    done = run_plan(plan, tmp_path / "second.sqlite")
+    assert caplog.text.count("is damaged; it is made again") >= 8
+    assert (done.measured, done.failed) == (7, ())
+    assert figures(read_run(done.path)) == figures(run_file)
 
 
 def test_runs_are_not_written_over_mixed_or_written_twice_at_once(
@@ -237,6 +313,34 @@ def test_several_processes_find_the_same(
     plan = plan_run(smallest, tiny_clip, colour_data)
     done = run_plan(plan, tmp_path / "run.sqlite", engine=Processes(2))
     assert figures(read_run(done.path)) == figures(run_file)
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_nothing(
+    run_file: RunFile, smallest: Suite, tiny_clip: Path, colour_data: Path, tmp_path: Path, empty_cache: Path
+) -> None:
+    def kill(step: Step) -> None:
+        if step.number == 1:
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    plan = plan_run(smallest, tiny_clip, colour_data)
+    assert plan.cached == 0
+    done = run_plan(plan, tmp_path / "run.sqlite", engine=Processes(2), report=kill)
+    assert (done.measured, done.failed) == (7, ())
+    assert figures(read_run(done.path)) == figures(run_file)
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_share_one_cache(
+    run_file: RunFile, smallest: Suite, tiny_clip: Path, colour_data: Path, tmp_path: Path, empty_cache: Path
+) -> None:
+    plan, paths = plan_run(smallest, tiny_clip, colour_data), [tmp_path / "1.sqlite", tmp_path / "2.sqlite"]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for done in [pool.submit(run_plan, plan, path, engine=InProcess()) for path in paths]:
+            assert (done.result().measured, done.result().failed) == (7, ())
+    assert [figures(read_run(path)) for path in paths] == [figures(run_file)] * 2
+    made = {kind.name: len([one for one in kind.iterdir() if one.is_dir()]) for kind in empty_cache.iterdir()}
+    assert (made["contribution"], made["merge"]) == (4, 3)  # none twice, nothing half-made
 
 
 def test_another_number_of_threads_is_another_cell(

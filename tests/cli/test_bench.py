@@ -76,6 +76,10 @@ def test_failed_cells_are_listed_and_the_exit_code_says_so(
         (["run", "mini-smoke", "--only", "method=tie"], 2, "method of suite mini-smoke"),
         (["run", "mini-smoke", "--only", "ties"], 2, "expected KEY=NAME"),
         (["run", "mini-smoke", "--seeds", "a"], 2, "--seeds a"),
+        (["run", "mini-smoke", "--engine", "rya"], 2, "did you mean 'ray'"),
+        (["run", "mini-smoke", "--address", "auto"], 2, "--address is of --engine ray"),
+        (["run", "mini-smoke", "--store", "nowhere://x"], 2, "store nowhere://x: expected a folder or a URL"),
+        (["log", "no.sqlite"], 5, "no such file"),
         (["export", "no.sqlite"], 5, "no such file"),
     ],
 )

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,22 +17,26 @@ from typing import Protocol, TypeAlias
 from mergeward.bench.grid import Cell
 from mergeward.bench.measure import Outcome, run_cell
 from mergeward.bench.models import Contribution
+from mergeward.bench.store import hardware
 from mergeward.bench.workshop import Workshop
 from mergeward.compute import thread_count
 from mergeward.errors import MergewardError, OutputError, UsageError
+from mergeward.shared import shared_store
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where base and tasks are.
+    """Where base, tasks and artefacts are.
 
     Attributes:
         base: Folder of the base.
         data: Folder of task files; None for the embedded tasks.
+        store: URL of a store that several machines share; None for this machine's alone.
     """
 
     base: Path
     data: Path | None = None
+    store: str | None = None
 
 
 Job: TypeAlias = Contribution | Cell
@@ -48,18 +52,20 @@ class Result:
         outcome: What was measured; None for a contribution, and where the job failed.
         cause: Why it failed, on one line; None where it did not.
         seconds: Wall time.
+        hardware: What it was computed on, in words.
     """
 
     index: int
     outcome: Outcome | None
     cause: str | None
     seconds: float
+    hardware: str = field(default_factory=hardware)
 
 
 @lru_cache(maxsize=1)
 def workshop_at(site: Site) -> Workshop:
     """Return this process's workshop for a place."""
-    return Workshop(site.base, site.data)
+    return Workshop(site.base, site.data, None if site.store is None else shared_store(site.store))
 
 
 class Engine(Protocol):

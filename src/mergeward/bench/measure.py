@@ -13,6 +13,7 @@ from mergeward.bench.cost import Cost
 from mergeward.bench.grid import Cell
 from mergeward.bench.models import Contribution, Hardened, Merged
 from mergeward.bench.workshop import Workshop
+from mergeward.cache import content_key
 from mergeward.evaluate import Rate, accuracy, attack_success, transfer
 
 Measure: TypeAlias = Literal["accuracy", "success", "transfer", "changed"]
@@ -79,6 +80,20 @@ class Outcome:
 def run_cell(workshop: Workshop, cell: Cell) -> Outcome:
     """Make what a cell needs, measure it, and return the figures."""
     return Outcome(tuple(_rates(workshop, cell)), _costs(workshop, cell))
+
+
+def cell_key(workshop: Workshop, cell: Cell) -> str:
+    """Return the hash of a cell: what it measures on which model, and what the suite calls it."""
+    return content_key(
+        {
+            "model": workshop.key(cell.model),
+            "triggers": [[name, workshop.key(one)] for name, one in cell.triggers],
+            "measured": [workshop.task(spec, cell.seed).fingerprint for spec in cell.measured],
+            "transfer": cell.transfer,
+            "names": [cell.kind, cell.attack, cell.method, cell.defense, dict(cell.axes), cell.seed],
+            "tasks": list(cell.tasks),
+        }
+    )
 
 
 def is_cached(workshop: Workshop, cell: Cell) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergeward.bench.engine import Engine, Site, local_engine, workshop_at
+from mergeward.bench.engine import Engine, Result, Site, local_engine, workshop_at
 from mergeward.bench.grid import Cell, expand
-from mergeward.bench.measure import Outcome, is_cached
+from mergeward.bench.measure import cell_key, is_cached
 from mergeward.bench.models import Contribution, contributions
 from mergeward.bench.store import CellRow, RunWriter, done_row, failed_row, open_run
 from mergeward.bench.suite import Suite
@@ -18,6 +18,7 @@ from mergeward.bench.workshop import Workshop
 from mergeward.cache import content_key
 from mergeward.errors import unknown_name
 from mergeward.progress import track
+from mergeward.shared import shared_store
 
 FILTERS = ("attack", "method", "defense")
 
@@ -102,25 +103,27 @@ def narrowed(suite: Suite, only: Mapping[str, Sequence[str]], seeds: Sequence[in
     return suite.model_copy(update=changes)
 
 
-def plan_run(suite: Suite, base: Path, data: Path | None = None) -> Plan:
+def plan_run(suite: Suite, base: Path, data: Path | None = None, store: str | None = None) -> Plan:
     """Check a suite against the registries and the tasks, and say what running it means.
 
     Args:
         suite: The suite.
         base: Folder of the base.
         data: Folder of task files; None for the embedded tasks.
+        store: Folder or URL of a store that several machines share; None for this machine's alone.
 
     Raises:
-        UsageError: It names a method, attack, defense, task or class that there is not.
+        UsageError: It names a method, attack, defense, task or class that there is not; or there is no such
+            store.
         RecipeError: A parameter is unknown or out of range.
         DataError: A task cannot be read.
     """
     check_suite(suite)
-    site = Site(base, data)
+    site = Site(base, data, None if store is None else shared_store(store).url)
     workshop = workshop_at(site)
     listed = expand(suite, suite.task_specs(data))
     _check_targets(workshop, listed)
-    cells = {_key(workshop, cell): cell for cell in listed}
+    cells = {cell_key(workshop, cell): cell for cell in listed}
     made = tuple(_distinct(workshop, cells.values()))
     return Plan(
         suite,
@@ -173,9 +176,9 @@ def run_plan(
             if (cause := _cause(plan.cells[key], causes)) is None:
                 ready.append(key)
             else:
-                run.write(key, cause, 0.0)
+                run.write_failed(key, cause)
         for result in engine.run(plan.site, [plan.cells[key] for key in ready]):
-            run.write(ready[result.index], result.cause or result.outcome, result.seconds)
+            run.write(ready[result.index], result)
     return RunSummary(out, run.number - len(run.failed), len(finished & plan.cells.keys()), tuple(run.failed))
 
 
@@ -196,16 +199,25 @@ class _Run:
         self.number = 0
         self.failed: list[CellRow] = []
 
-    def write(self, key: str, result: Outcome | str | None, seconds: float) -> None:
-        """Write one cell: what was measured, or why it was not."""
+    def write(self, key: str, result: Result) -> None:
+        """Write what became of a cell."""
+        if result.outcome is None:
+            self.write_failed(key, str(result.cause))
+            return
         cell, position = self._plan.cells[key], self._positions[key]
-        if isinstance(result, Outcome):
-            row = done_row(key, position, cell, result, seconds)
-            self._writer.write(row, result.rates)
-        else:
-            row = failed_row(key, position, cell, str(result))
-            self._writer.write(row)
-            self.failed.append(row)
+        row = done_row(key, position, cell, result.outcome, seconds=result.seconds, hardware=result.hardware)
+        self._writer.write(row, result.outcome.rates)
+        self._tell(row, cell)
+
+    def write_failed(self, key: str, cause: str) -> None:
+        """Write why a cell was not measured."""
+        cell = self._plan.cells[key]
+        row = failed_row(key, self._positions[key], cell, cause)
+        self._writer.write(row)
+        self.failed.append(row)
+        self._tell(row, cell)
+
+    def _tell(self, row: CellRow, cell: Cell) -> None:
         self.number += 1
         each = (time.perf_counter() - self._started) / self.number
         self._report(Step(row, cell.label, self.number, self._total, each * (self._total - self.number)))
@@ -214,14 +226,12 @@ class _Run:
 def _make_contributions(engine: Engine, site: Site, cells: Sequence[Cell]) -> list[tuple[Contribution, str]]:
     """Make what the cells are made from; return what could not be made, and why."""
     workshop = workshop_at(site)
-    made = [one for one in _distinct(workshop, cells) if not workshop.is_made(one)]
-    results = iter(engine.run(site, made))
-    failures = []
-    for _ in track(made, "contributions"):
-        result = next(results)
-        if result.cause is not None:
-            failures.append((made[result.index], result.cause))
-    return failures
+    wanted = _distinct(workshop, cells)
+    for one in filter(workshop.is_made, wanted):
+        workshop.offer(one)
+    made = [one for one in wanted if not workshop.is_made(one)]
+    results = zip(engine.run(site, made), track(made, "contributions"), strict=True)
+    return [(made[one.index], one.cause) for one, _ in results if one.cause is not None]
 
 
 def _distinct(workshop: Workshop, cells: Iterable[Cell]) -> list[Contribution]:
@@ -234,20 +244,6 @@ def _inputs(cell: Cell) -> tuple[Contribution, ...]:
 
 def _cause(cell: Cell, failures: Sequence[tuple[Contribution, str]]) -> str | None:
     return next((cause for contribution, cause in failures if contribution in _inputs(cell)), None)
-
-
-def _key(workshop: Workshop, cell: Cell) -> str:
-    """The hash of a cell: what it measures on which model, and what the suite calls it."""
-    return content_key(
-        {
-            "model": workshop.key(cell.model),
-            "triggers": [[name, workshop.key(one)] for name, one in cell.triggers],
-            "measured": [workshop.task(spec, cell.seed).fingerprint for spec in cell.measured],
-            "transfer": cell.transfer,
-            "names": [cell.kind, cell.attack, cell.method, cell.defense, dict(cell.axes), cell.seed],
-            "tasks": list(cell.tasks),
-        }
-    )
 
 
 def _check_targets(workshop: Workshop, cells: Iterable[Cell]) -> None:

@@ -224,7 +224,9 @@ def read_run(path: Path) -> RunFile:
     return RunFile(path, about, cells, {cell: tuple(entries) for cell, entries in rates.items()})
 
 
-def done_row(key: str, position: int, cell: Cell, outcome: Outcome, seconds: float) -> CellRow:
+def done_row(
+    key: str, position: int, cell: Cell, outcome: Outcome, *, seconds: float, hardware: str
+) -> CellRow:
     """Return the row of a cell that was measured."""
     attack, merge, defense = outcome.costs
     own = [one.rate.value for one in outcome.rates if one.measure == "success"]
@@ -237,6 +239,7 @@ def done_row(key: str, position: int, cell: Cell, outcome: Outcome, seconds: flo
         accuracy=outcome.accuracy,
         success=fmean(own) if own and attacked else None,
         seconds=round(seconds, 3),
+        hardware=hardware,
         **_cost("attack", attack),
         **_cost("merge", merge),
         **_cost("defense", defense),
@@ -245,7 +248,7 @@ def done_row(key: str, position: int, cell: Cell, outcome: Outcome, seconds: flo
 
 def failed_row(key: str, position: int, cell: Cell, cause: str) -> CellRow:
     """Return the row of a cell that could not be measured."""
-    return _row(key, position, cell, status="failed", error=cause)
+    return _row(key, position, cell, status="failed", error=cause, hardware=hardware())
 
 
 def _row(key: str, position: int, cell: Cell, **values: Any) -> CellRow:
@@ -260,7 +263,6 @@ def _row(key: str, position: int, cell: Cell, **values: Any) -> CellRow:
         tasks=cell.measured,
         seed=cell.seed,
         versions=", ".join([versions(), *packages(cell.model, *(one for _, one in cell.triggers))]),
-        hardware=hardware(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         **values,
     )

@@ -2,16 +2,18 @@
 
 Each is an artefact of the content-addressed store, under the hash of all that decides it: the base's
 weights, the tasks' images, every setting, the code, and how numeric work is done here. The hash of a model
-follows from its description alone, so what has been measured is found without making anything.
+follows from its description alone, so what has been measured is found without making anything. With a shared
+store, what another machine has made is fetched from there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ from mergeward.merge.adaptive.surgery import operate
 from mergeward.merge.registry import method
 from mergeward.merge.stream import merge_static
 from mergeward.provenance import package_version
+from mergeward.shared import SharedStore
 from mergeward.tasks import Task, load_task
 from mergeward.train import finetune as train
 from mergeward.vision import Clip, load_clip
@@ -48,11 +51,13 @@ class Workshop:
     Attributes:
         base: Folder of the base.
         data: Folder of task files; None for the embedded tasks.
+        shared: A store of several machines; None for this machine's alone.
     """
 
-    def __init__(self, base: Path, data: Path | None = None) -> None:
+    def __init__(self, base: Path, data: Path | None = None, shared: SharedStore | None = None) -> None:
         self.base = base
         self.data = data
+        self.shared = shared
         self._task = lru_cache(maxsize=None)(self._load_task)
         self._prepared = lru_cache(maxsize=None)(self._prepare)
         self._opened = lru_cache(maxsize=1)(load_clip)
@@ -105,12 +110,21 @@ class Workshop:
         is_partner = isinstance(model, Contribution) and model.is_partner
         return beside(folder, "partner") if is_partner else folder
 
+    def offer(self, model: Contribution) -> None:
+        """Put a contribution that this machine has into the shared store, if there is one."""
+        if self.shared is not None:
+            self.folder(model)
+            self.cost(model)
+
     def cost(self, model: Contribution | Merged | Hardened) -> Cost:
         """Return what making a model took when it was first made."""
         model = _first(model)
-        if not artefact_folder("cost", self.key(model)).is_dir():
-            self._artefact(model)
-        return read_cost(artefact_folder("cost", self.key(model)))
+
+        def measure(folder: Path) -> None:
+            with TemporaryDirectory(dir=folder.parent) as scratch:
+                costed(lambda: self._make(model, Path(scratch) / MODEL)).write(folder)
+
+        return read_cost(self._keep("cost", self.key(model), measure))
 
     def trigger(self, contribution: Contribution) -> SavedTrigger:
         """Return what activates the backdoor of a contribution."""
@@ -148,7 +162,7 @@ class Workshop:
             (folder / PREDICTIONS).write_text(json.dumps(labels))
 
         configuration = self._predictions_key(model, tasks, seed, trigger)
-        content = json.loads((artefact("predictions", configuration, make) / PREDICTIONS).read_text())
+        content = json.loads((self._keep("predictions", configuration, make) / PREDICTIONS).read_text())
         return {spec: torch.tensor(labels) for spec, labels in zip(tasks, content, strict=True)}
 
     @cached_property
@@ -214,12 +228,15 @@ class Workshop:
     def _fingerprints(self, merged: Merged) -> list[str]:
         return [self.task(one.task, merged.seed).fingerprint for one in merged.pool]
 
+    def _keep(self, kind: str, configuration: dict[str, Any], make: Callable[[Path], None]) -> Path:
+        return artefact(kind, configuration, make, self.shared)
+
     def _artefact(self, model: Contribution | Merged | Hardened) -> Path:
         def make(folder: Path) -> None:
             cost = costed(lambda: self._make(model, folder / MODEL))
-            artefact("cost", self.key(model), cost.write)
+            self._keep("cost", self.key(model), cost.write)
 
-        return artefact(KINDS[type(model)], self.key(model), make)
+        return self._keep(KINDS[type(model)], self.key(model), make)
 
     def _make(self, model: Contribution | Merged | Hardened, out: Path) -> None:
         match model:

@@ -11,13 +11,14 @@ from rich.table import Table
 
 from mergeward.bench.clean import clean
 from mergeward.bench.compare import compare
-from mergeward.bench.engine import local_engine
+from mergeward.bench.engines import ENGINES, choose_engine
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.export import FORMS, export
 from mergeward.bench.grid import expand
 from mergeward.bench.run import FILTERS, Plan, RunSummary, Step, narrowed, plan_run, run_plan
 from mergeward.bench.store import read_run
 from mergeward.bench.suite import SMALL, Suite, load_suite, suite_names
+from mergeward.bench.tracking import log_run
 from mergeward.bench.variants import check_suite
 from mergeward.cli.options import Data, Json, small_base
 from mergeward.cli.terminal import complain, print_json, say, show
@@ -91,6 +92,16 @@ def run_command(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes; default as many as the cores allow.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help=f"Where cells are computed: {' or '.join(ENGINES)}.")
+    ] = ENGINES[0],
+    address: Annotated[
+        str | None, typer.Option("--address", help="Of the Ray cluster; default one of this machine.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", metavar="DIR|URL", help="Artefacts that several machines share."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with --out; try failed cells again.")
     ] = False,
@@ -101,13 +112,14 @@ def run_command(
     chosen = narrowed(_on(load_suite(suite), base), _only(only), _seeds(seeds))
     check_suite(chosen)
     chosen.task_specs(data)
+    where = choose_engine(engine, workers=workers, address=address)
     place = small_base(base, data) if chosen.base == SMALL else base_path(chosen.base)
-    plan = plan_run(chosen, load_clip(place).source.path, data)
+    plan = plan_run(chosen, load_clip(place).source.path, data, store)
     if dry_run:
         _show_plan(plan, json)
         return 0
     path = out or Path(f"{chosen.name}.sqlite")
-    done = run_plan(plan, path, resume=resume, engine=local_engine(workers), report=_report)
+    done = run_plan(plan, path, resume=resume, engine=where, report=_report)
     _show_summary(done, json)
     return FAILED if done.failed else 0
 
@@ -150,6 +162,23 @@ def compare_command(
         show(table)
         say(f"{len(changes)} figures changed, {len(beyond)} of them beyond their intervals")
     return CHANGED if beyond else 0
+
+
+@bench_app.command("log")
+def log_command(
+    run: Runs,
+    uri: Annotated[
+        str | None,
+        typer.Option(
+            "--uri", help="A server, or a database as in sqlite:///mlflow.db; default MLflow's own."
+        ),
+    ] = None,
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", help="Name of the experiment; default the suite's.")
+    ] = None,
+) -> None:
+    """Log a run's cells to MLflow, those that are not there yet."""
+    say(f"logged: {log_run(read_run(run), uri, experiment)} cells")
 
 
 @bench_app.command("clean")

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from mergeward.cache import cache_root
-from mergeward.errors import DataError, UnsupportedError
+from mergeward.errors import DataError, missing_extra
 from mergeward.images import Rows, decode_image, joint_hash
 from mergeward.progress import track
 from mergeward.tasks.published import PUBLISHED, Published
@@ -174,9 +174,7 @@ def _load(source: str, find: Callable[[], Path]) -> dict[str, Dataset]:
     try:
         import datasets  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as error:
-        raise UnsupportedError(
-            "Hugging Face datasets need the extra 'datasets': pip install 'mergeward[datasets]'"
-        ) from error
+        raise missing_extra("Hugging Face datasets", "datasets") from error
     saved = (datasets.config.DATASETDICT_JSON_FILENAME, datasets.config.DATASET_STATE_JSON_FILENAME)
     try:
         folder = find()
