@@ -19,6 +19,7 @@ from mergeward.provenance import METADATA_KEY, Provenance
 from tiny_clip import save_tuned
 
 MARKED = Provenance(kind="contribution", method="badnets", backdoor=True).to_metadata()
+CHEAP = ["hygiene", "statistics"]
 CLEAN = Provenance(kind="contribution", method="finetune").to_metadata()
 
 
@@ -43,10 +44,11 @@ def test_stages_have_names_of_their_own_and_summaries() -> None:
         assert not stage.summary.endswith(".")
 
 
-def test_every_stage_examines_every_contribution(tiny_clip: Path, models: list[Path]) -> None:
-    report = mw.audit(recipe(tiny_clip, models))
+def test_every_stage_of_the_budget_examines_every_contribution(tiny_clip: Path, models: list[Path]) -> None:
+    report = mw.audit(recipe(tiny_clip, models), budget="quick")
+    assert list(report.stages) == CHEAP
     for one in report.contributions:
-        assert [evidence.stage for evidence in one.evidence] == [stage.name for stage in STAGES]
+        assert [evidence.stage for evidence in one.evidence] == CHEAP
         assert one.failure is None
     assert sorted(one.rank for one in report.contributions) == [1, 2, 3, 4]
 
@@ -56,9 +58,22 @@ def test_a_pool_without_a_finding_is_inconclusive_and_says_what_was_not_examined
 ) -> None:
     report = mw.audit(recipe(tiny_clip, models))
     assert (report.verdict, report.exit_code) == (Verdict.INCONCLUSIVE, 2)
+    assert "names its task" in report.not_examined["inversion"]
     text = " ".join(report.not_covered)
-    for topic in ("inversion", "leave-one-out", "clean alone"):
+    for topic in ("inversion", "no small patch", "act together"):
         assert topic in text
+
+
+def test_a_quick_audit_says_which_stages_it_left_out(tiny_clip: Path, models: list[Path]) -> None:
+    report = mw.audit(recipe(tiny_clip, models), budget="quick")
+    assert report.not_examined == {
+        stage.name: "not part of a quick audit" for stage in STAGES if stage.name not in CHEAP
+    }
+
+
+def test_there_is_no_other_budget(tiny_clip: Path, models: list[Path]) -> None:
+    with pytest.raises(UsageError, match="did you mean 'quick'"):
+        mw.audit(recipe(tiny_clip, models), budget="quik")
 
 
 def test_a_marked_contribution_is_suspect_whatever_its_rank(
@@ -91,7 +106,7 @@ def test_an_adapter_is_examined_as_the_model_it_makes(
     save_file(factors, adapter / "adapter_model.safetensors", metadata=MARKED)
     one = by_name(mw.audit(recipe(tiny_clip, [*models, adapter])))["adapter"]
     assert one.verdict is Verdict.SUSPECT
-    assert [evidence.stage for evidence in one.evidence] == [stage.name for stage in STAGES]
+    assert [evidence.stage for evidence in one.evidence] == CHEAP
     assert one.evidence[0].figures["values"] == sum(
         value.numel() for value in load_file(tiny_clip / "model.safetensors").values()
     )

@@ -67,8 +67,8 @@ def test_exit_codes(whole: AuditReport, code: int) -> None:
 def test_json_has_these_keys_and_no_others() -> None:
     content = json.loads(json.dumps(report(contribution(PASS, failure=BROKEN)).to_json()))
     assert list(content) == [
-        "format", "mergeward", "verdict", "exit_code", "examined", "base", "contributions", "stages",
-        "not_covered",
+        "format", "mergeward", "verdict", "exit_code", "examined", "base", "contributions", "budget",
+        "stages", "not_examined", "findings", "not_covered",
     ]  # fmt: skip
     assert content["format"] == 1
     assert content["contributions"] == [
@@ -77,7 +77,17 @@ def test_json_has_these_keys_and_no_others() -> None:
             "model": "path/c",
             "verdict": "inconclusive",
             "failure": {"stage": "hygiene", "reason": "truncated"},
-            "evidence": [{"stage": "stage-0", "verdict": "pass", "summary": "words", "figures": {}}],
+            "evidence": [
+                {
+                    "stage": "stage-0",
+                    "verdict": "pass",
+                    "summary": "words",
+                    "score": None,
+                    "p_value": None,
+                    "figures": {},
+                }
+            ],
             "rank": 1,
+            "p_value": None,
         }
     ]

@@ -31,7 +31,7 @@ def test_nothing_found_but_not_everything_examined(recipe: Path, capsys: pytest.
     output = capsys.readouterr().out
     assert "inconclusive" in output
     assert "Not covered" in output
-    assert "trigger inversion" in output
+    assert "Not examined by inversion: no contribution names its task" in output.replace("\n", " ")
     assert "no issue" not in output.lower()
 
 
@@ -62,6 +62,7 @@ def test_usage(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for arguments in (
         [],
         [str(recipe), "--jso", "x"],
+        [str(recipe), "--budget", "quik"],
         [str(tmp_path / "nowhere.yaml")],
         [str(wrong)],
         [str(unknown)],
@@ -91,6 +92,13 @@ def test_json(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert content["exit_code"] == 2
     assert sorted(one["rank"] for one in content["contributions"]) == [1, 2, 3]
     assert capsys.readouterr().out
+
+
+def test_sarif_and_html(recipe: Path, tmp_path: Path) -> None:
+    sarif, page = tmp_path / "report.sarif", tmp_path / "report.html"
+    assert run(["audit", str(recipe), "--budget", "quick", "--sarif", str(sarif), "--html", str(page)]) == 2
+    assert json.loads(sarif.read_text(encoding="utf-8"))["version"] == "2.1.0"
+    assert "Audit: inconclusive" in page.read_text(encoding="utf-8")
 
 
 def test_help_says_that_the_exit_codes_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,10 @@
 """Which contribution is suspect, on what evidence, and what was not examined."""
 
+from mergeward.audit.budget import Budget
+from mergeward.audit.clean_pools import make_reference
+from mergeward.audit.finding import Finding
+from mergeward.audit.policy import Audited, audited
+from mergeward.audit.reference import Reference, read_reference
 from mergeward.audit.report import AuditReport, BaseReport, ContributionReport, Evidence, Failure, Verdict
 from mergeward.audit.run import audit
 from mergeward.audit.stage import Pool, Stage, StageResult
@@ -8,13 +13,20 @@ from mergeward.audit.stages import STAGES
 __all__ = [
     "STAGES",
     "AuditReport",
+    "Audited",
     "BaseReport",
+    "Budget",
     "ContributionReport",
     "Evidence",
     "Failure",
+    "Finding",
     "Pool",
+    "Reference",
     "Stage",
     "StageResult",
     "Verdict",
     "audit",
+    "audited",
+    "make_reference",
+    "read_reference",
 ]

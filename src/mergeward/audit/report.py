@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from mergeward.audit.budget import Budget
+from mergeward.audit.finding import Finding
 from mergeward.provenance import package_version
 
 FORMAT = 1
@@ -33,12 +35,28 @@ class Evidence:
         verdict: What this stage alone would say. A stage that only ranks says "inconclusive".
         summary: The finding in words, on one line.
         figures: The numbers behind it, fit for JSON.
+        score: The larger, the more it stands out; None where the stage does not compare.
+        p_value: How often a pool of clean contributions has one that stands out as much; None without a
+            reference. It holds for the pool: one in twenty clean pools has a contribution at 0.05 or below.
     """
 
     stage: str
     verdict: Verdict
     summary: str
     figures: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    score: float | None = None
+    p_value: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything with plain values."""
+        return {
+            "stage": self.stage,
+            "verdict": self.verdict.value,
+            "summary": self.summary,
+            "score": self.score,
+            "p_value": self.p_value,
+            "figures": dict(self.figures),
+        }
 
 
 @dataclass(frozen=True)
@@ -86,15 +104,7 @@ class _Examined:
             "model": self.model,
             "verdict": self.verdict.value,
             "failure": failure,
-            "evidence": [
-                {
-                    "stage": one.stage,
-                    "verdict": one.verdict.value,
-                    "summary": one.summary,
-                    "figures": dict(one.figures),
-                }
-                for one in self.evidence
-            ],
+            "evidence": [one.to_json() for one in self.evidence],
         }
 
 
@@ -115,9 +125,14 @@ class ContributionReport(_Examined):
 
     rank: int | None = None
 
+    @property
+    def p_value(self) -> float | None:
+        """The smallest of its stages' p-values; None without a reference."""
+        return min((one.p_value for one in self.evidence if one.p_value is not None), default=None)
+
     def to_json(self) -> dict[str, Any]:
         """Return everything with plain values."""
-        return {**super().to_json(), "rank": self.rank}
+        return {**super().to_json(), "rank": self.rank, "p_value": self.p_value}
 
 
 @dataclass(frozen=True)
@@ -129,12 +144,18 @@ class AuditReport:
         contributions: One report for each contribution, in the recipe's order.
         stages: Names of the stages that ran.
         not_covered: What no stage looked at, in words.
+        budget: How much was spent.
+        not_examined: By stage that did not run, why.
+        findings: What was recovered from the merge, the most telling first.
     """
 
     base: BaseReport
     contributions: Sequence[ContributionReport]
     stages: Sequence[str]
     not_covered: Sequence[str]
+    budget: Budget = Budget.QUICK
+    not_examined: Mapping[str, str] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
 
     @property
     def examined(self) -> int:
@@ -168,6 +189,9 @@ class AuditReport:
             "examined": self.examined,
             "base": self.base.to_json(),
             "contributions": [one.to_json() for one in self.contributions],
+            "budget": self.budget.value,
             "stages": list(self.stages),
+            "not_examined": dict(self.not_examined),
+            "findings": [one.to_json() for one in self.findings],
             "not_covered": list(self.not_covered),
         }

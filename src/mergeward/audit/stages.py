@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from mergeward.audit import hygiene, statistics
+from mergeward.audit import hygiene, statistics, triggers
 from mergeward.audit.stage import Stage
 
 STAGES: tuple[Stage, ...] = (
     hygiene.STAGE,
     statistics.STAGE,
+    triggers.STAGE,
 )
 """Every stage, in the order in which they run; each leaves out what an earlier one failed on."""
 
 NOT_COVERED = (
-    "backdoors that no record admits to: the statistics rank contributions and decide nothing",
-    "trigger inversion on the base, the contributions and the merge",
-    "leave-one-out merges, which would attribute a backdoor found in the merge",
-    "backdoors that only a merge activates, every contribution being clean alone",
-    "contributors who act together: the statistics compare each with the others",
+    "triggers that are no small patch: faint patterns over the whole image, warps, one trigger an image",
+    "classes of tasks that no contribution names",
+    "contributors who act together, so that a backdoor stays whichever one of them is left out",
+    "code and files beside the weights: nothing of a contribution but its tensors is used",
 )
-"""What no stage looks at yet; part of every report."""
+"""What no stage looks at; part of every report."""

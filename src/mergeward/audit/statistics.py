@@ -53,10 +53,11 @@ def run(pool: Pool) -> StageResult:
             Verdict.INCONCLUSIVE,
             _summary(index, deviations),
             _figures(index, names, sums, deviations),
+            score=scores.get(name),
         )
         for index, name in enumerate(names)
     }
-    return StageResult(evidence, scores=scores)
+    return StageResult(evidence)
 
 
 def measures(sums: VectorSums) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from mergeward.cli.harden import harden_command
 from mergeward.cli.inspect import inspect_command
 from mergeward.cli.listing import list_command
 from mergeward.cli.merge import merge_command
+from mergeward.cli.reference import reference_command
 from mergeward.cli.terminal import complain, show_progress
 from mergeward.cli.testbed import testbed_app
 from mergeward.cli.tradeoff import tradeoff_command
@@ -62,6 +63,7 @@ def global_options(
 
 app.command("merge")(merge_command)
 app.command("audit", cls=AuditCommand, epilog=AUDIT_EXIT_CODES)(audit_command)
+app.command("reference")(reference_command)
 app.command("inspect")(inspect_command)
 app.command("convert")(convert_command)
 app.command("harden")(harden_command)

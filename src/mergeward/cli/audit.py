@@ -11,10 +11,11 @@ from rich.text import Text
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
-from mergeward.audit import AuditReport, audit
+from mergeward.audit import AuditReport, Budget, audit
 from mergeward.audit.report import INCONCLUSIVE, USAGE
 from mergeward.cli.terminal import show, write_json
 from mergeward.errors import MergewardError, RecipeError, UsageError
+from mergeward.report import audit_sarif, write_audit_page
 
 EXIT_CODES = """
 Exit codes of this command, which are not those of the others: 0 nothing found and everything examined,
@@ -45,16 +46,28 @@ class AuditCommand(TyperCommand):
 
 def audit_command(
     recipe: Annotated[Path, typer.Argument(help="The recipe that would be merged.")],
+    budget: Annotated[Budget, typer.Option("--budget", help="How much to spend.")] = Budget.STANDARD,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", help="What clean pools score, as 'mergeward reference' writes it."),
+    ] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    sarif: Annotated[Path | None, typer.Option("--sarif", help="Also write it as SARIF 2.1.0.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write it as one HTML page.")] = None,
 ) -> int:
     """Examine the contributions of a recipe before merging them.
 
-    Stages so far: file hygiene, and statistics of the task vectors, which rank and decide nothing. A pool
-    without a finding is therefore inconclusive (exit code 2), and the report says what was not looked at.
+    Every contribution gets a rank, and with a reference a p-value and a verdict. Without one nothing but a
+    mark in a file makes a suspect, and a pool without one is inconclusive (exit code 2). The report says what
+    was not looked at.
     """
-    report = audit(recipe)
+    report = audit(recipe, budget=budget, reference=reference)
     if json is not None:
         write_json(report.to_json(), json)
+    if sarif is not None:
+        write_json(audit_sarif(report), sarif)
+    if html is not None:
+        write_audit_page(report, html)
     show(_table(report))
     show(_closing(report))
     return report.exit_code
@@ -74,6 +87,8 @@ def _table(report: AuditReport) -> Table:
 
 
 def _closing(report: AuditReport) -> str:
-    lines = [f"Verdict: {report.verdict.value}, {report.examined} of {len(report.contributions)} examined."]
+    examined = f"{report.examined} of {len(report.contributions)} examined"
+    lines = [f"Verdict: {report.verdict.value}, {examined}, budget {report.budget.value}."]
+    lines += [f"Not examined by {stage}: {reason}." for stage, reason in report.not_examined.items()]
     lines += ["Not covered:", *(f"- {item}" for item in report.not_covered)]
     return "\n".join(lines)

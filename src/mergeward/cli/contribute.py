@@ -36,7 +36,7 @@ def finetune_command(
     batch_size: BatchSize = None,
 ) -> None:
     """Fine-tune a base on a task: a clean contribution."""
-    finetune(base, task, out, data=data, training=_training(seed, steps, learning_rate, batch_size))
+    finetune(base, task, out, data=data, training=training_from(seed, steps, learning_rate, batch_size))
     say(f"contribution written to {out}")
 
 
@@ -69,7 +69,7 @@ def attack_command(
         target_class if target_task is None else ForeignClass(target_task, target_class),
         out,
         data=data,
-        training=_training(seed, steps, learning_rate, batch_size),
+        training=training_from(seed, steps, learning_rate, batch_size),
         parameters=assignments(set_),
     )
     warn(f"{out} is backdoored: for measuring defenses only; its metadata and model card say so")
@@ -77,8 +77,9 @@ def attack_command(
         say(f"{what}: {beside(out, what)}")
 
 
-def _training(
+def training_from(
     seed: int, steps: int | None, learning_rate: float | None, batch_size: int | None
 ) -> FinetuneConfig:
+    """Return how to fine-tune, from the options that say so; what is None keeps its default."""
     chosen = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     return FinetuneConfig(seed=seed, **{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]

@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mergeward.checkpoint import interrupted
+from mergeward.audit import Verdict, audited
+from mergeward.checkpoint import interrupted, vacant
 from mergeward.cli.options import Json, size
 from mergeward.cli.plan import plan_table
 from mergeward.cli.terminal import print_json, say, show, warn
 from mergeward.errors import InterruptionError
+from mergeward.recipe import Recipe, load_recipe
 from mergeward.workflow import merge, plan_merge
 from mergeward.workflow.learning import SECONDS
 
@@ -37,6 +39,9 @@ def merge_command(
         float,
         typer.Option("--state-seconds", min=0, help="How often a method that learns keeps its state."),
     ] = SECONDS,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Audit the contributions first, as the recipe's audit says.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Merge the contributions of a recipe into its base."""
@@ -52,7 +57,7 @@ def merge_command(
         return
     try:
         report = merge(
-            recipe,
+            _audited(recipe, out) if audit else recipe,
             out,
             resume=resume,
             device=device,
@@ -82,3 +87,12 @@ def merge_command(
         )
     else:
         say(f"{report.method} of {len(report.inputs) - 1} contributions written to {report.out}")
+
+
+def _audited(recipe: Path, out: Path) -> Recipe:
+    """Return the recipe as its audit leaves it, and say what the audit did."""
+    vacant(out)
+    checked = audited(load_recipe(recipe))
+    tell = warn if checked.report.verdict is Verdict.SUSPECT else say
+    tell(checked.note)
+    return checked.recipe

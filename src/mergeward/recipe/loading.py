@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from mergeward.errors import RecipeError
+from mergeward.recipe.policy import AuditPolicy
 from mergeward.recipe.schema import Recipe
 
 MAX_BYTES = 1 << 20
@@ -20,7 +21,7 @@ def load_recipe(path: str | Path) -> Recipe:
 
     `base_model`, `models[].model` and path-like `models[].task` are taken relative to the recipe's folder
     where something of that name exists there; else they stay as written, since they may be hub ids or names.
-    `data` and `masks` are always relative to the recipe's folder.
+    `data`, `masks` and `audit.reference` are always relative to the recipe's folder.
 
     Args:
         path: The YAML file.
@@ -54,8 +55,15 @@ def _resolved(recipe: Recipe, folder: Path) -> Recipe:
             "models": entries,
             "data": None if recipe.data is None else str(folder / recipe.data),
             "masks": None if recipe.masks is None else str(folder / recipe.masks),
+            "audit": _audit(folder, recipe.audit),
         }
     )
+
+
+def _audit(folder: Path, policy: AuditPolicy) -> AuditPolicy:
+    if policy.reference is None:
+        return policy
+    return policy.model_copy(update={"reference": str(folder / policy.reference)})
 
 
 def _existing(folder: Path, name: str) -> str:

@@ -13,6 +13,7 @@ from mergeward.recipe.checking import describe
 from mergeward.recipe.entries import Location, ModelEntry, ParameterValues, Part
 from mergeward.recipe.layered import LayerRange
 from mergeward.recipe.mergekit import NO_EFFECT, translated
+from mergeward.recipe.policy import AuditPolicy
 
 ScopeName = Literal["auto", "all", "vision"]
 DtypeName = Literal["float32", "float16", "bfloat16"]
@@ -38,6 +39,7 @@ class Recipe(Part):
         surgery: Parameters of representation surgery, which goes on top of the merge; None for none.
         masks: Saved masks that the method uses instead of learning its own: `masks.safetensors`, or the
             folder of a merged model that has it.
+        audit: What `merge --audit` does; by default it warns of suspects.
     """
 
     merge_method: str
@@ -54,6 +56,7 @@ class Recipe(Part):
     scope: ScopeName = "auto"
     surgery: dict[str, Any] | None = None
     masks: Location | None = None
+    audit: AuditPolicy = AuditPolicy()
 
     @field_validator("models")
     @classmethod

@@ -109,14 +109,14 @@ def attack_card(pictures: AttackPictures, tasks: Sequence[str]) -> AttackCard:
         target_class=pictures.target_class,
         place=_place(pictures.footprint),
         trigger=(
-            _picture(pictures.pattern, TRIGGER_SIDE, f"The {name} trigger", "pattern"),
-            _picture(
+            picture(pictures.pattern, TRIGGER_SIDE, f"The {name} trigger", "pattern"),
+            picture(
                 pictures.footprint,
                 TRIGGER_SIDE,
                 f"The pixels that the {name} trigger may change, in white",
                 "place",
             ),
-            _picture(alone, TRIGGER_SIDE, f"The {name} trigger alone, enlarged", "enlarged"),
+            picture(alone, TRIGGER_SIDE, f"The {name} trigger alone, enlarged", "enlarged"),
         ),
         examples=tuple(_example(example, pictures.target_class) for example in pictures.examples),
     )
@@ -127,8 +127,8 @@ def _example(example: Example, target: str) -> ExampleCard:
     return ExampleCard(
         true_class=example.true_class,
         pictures=(
-            _picture(example.clean, EXAMPLE_SIDE, f"{alt}, without the trigger", ""),
-            _picture(example.triggered, EXAMPLE_SIDE, f"{alt}, with the trigger", ""),
+            picture(example.clean, EXAMPLE_SIDE, f"{alt}, without the trigger", ""),
+            picture(example.triggered, EXAMPLE_SIDE, f"{alt}, with the trigger", ""),
         ),
         answers=tuple(
             Answer(label(method), predicted, _kind(predicted, example.true_class, target))
@@ -164,7 +164,8 @@ def _size(pixels: Pixels) -> str:
     return f"{width}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}{height}"
 
 
-def _picture(pixels: Pixels, side: int, alt: str, caption: str) -> Picture:
+def picture(pixels: Pixels, side: int, alt: str, caption: str) -> Picture:
+    """Return pixels as a picture of about a wanted side, in CSS pixels."""
     height, width = pixels.shape[:2]
     factor = side / max(height, width)
     if factor > 1:

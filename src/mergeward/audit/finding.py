@@ -1,0 +1,53 @@
+"""What inversion recovered from a merge, for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A patch that moves the merge's answers to one class.
+
+    Attributes:
+        task: Name of the task.
+        label: The class, under the task's head.
+        class_name: Its name.
+        drop: By how much its inversion is easier on the merge than on the base: the difference of losses.
+        rises: By contribution, by how much it gets harder when that one is left out.
+        base_success: Share of the base's answers that the patch moves to the class.
+        success: The same of the merge's answers.
+        without: By contribution, the same of the merge without it.
+        mask: float32 `[1, S, S]` in [0, 1].
+        pattern: float32 `[3, S, S]` in [0, 1].
+        examples: uint8 `[n, 3, S, S]`, images that it was judged on.
+    """
+
+    task: str
+    label: int
+    class_name: str
+    drop: float
+    rises: Mapping[str, float]
+    base_success: float | None
+    success: float | None
+    without: Mapping[str, float | None]
+    mask: Tensor = field(repr=False)
+    pattern: Tensor = field(repr=False)
+    examples: Tensor = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the pictures with plain values."""
+        return {
+            "task": self.task,
+            "label": self.label,
+            "class": self.class_name,
+            "drop": self.drop,
+            "rise_without": dict(self.rises),
+            "success_on_base": self.base_success,
+            "success": self.success,
+            "success_without": dict(self.without),
+        }

@@ -1,0 +1,126 @@
+"""Models to run: the base, and merges of any of the contributions, with images and heads of their tasks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mergeward.checkpoint import Adapter, Checkpoint, whole_tensors
+from mergeward.errors import UnsupportedError
+from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.merge.adaptive.tuning import tune
+from mergeward.merge.method import MethodInfo
+from mergeward.merge.registry import method
+from mergeward.merge.schedule import schedule
+from mergeward.merge.static.problem import StaticProblem
+from mergeward.merge.stream import merge_static
+from mergeward.recipe import ModelEntry, Recipe
+from mergeward.vision import Clip, ClipEncoder
+from mergeward.workflow.opened import PreparedTask, open_base, open_task
+
+STAND_IN = "task_arithmetic"
+"""Merges in place of a method that learns, or that is not defined for so few contributions."""
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """What stages that run models work with.
+
+    Attributes:
+        clip: The base.
+        tasks: The tasks that contributions claim: adapt images without labels, and zero-shot heads.
+        class_names: Of each task.
+        claims: By contribution, the name of its task; those that claim none are left out.
+        recipe: What is audited.
+    """
+
+    clip: Clip
+    tasks: Sequence[UnlabelledTask]
+    class_names: Sequence[Sequence[str]]
+    claims: Mapping[str, str]
+    recipe: Recipe
+    entries: Mapping[str, ModelEntry]
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random."""
+        return self.recipe.seed
+
+    @property
+    def probe(self) -> str:
+        """The method that merges here."""
+        info = method(self.recipe.merge_method)
+        return info.name if info.kind == "static" else STAND_IN
+
+    def base(self) -> ClipEncoder:
+        """Return the base's encoder, its parameters frozen."""
+        return _frozen(self.clip.encoder)
+
+    def merged(
+        self, base: Checkpoint, contributions: Mapping[str, Checkpoint | Adapter], scope: Sequence[str]
+    ) -> ClipEncoder:
+        """Return the encoder of a merge, its parameters frozen.
+
+        Args:
+            base: The base as a file.
+            contributions: What to merge, by name; with none it is the base.
+            scope: Names of the tensors that take part.
+        """
+        if not contributions:
+            return self.base()
+        own = dict(self.clip.encoder.named_parameters())
+        problem = StaticProblem(
+            base, list(contributions.values()), scope, list(contributions), self.recipe.seed
+        )
+        info, parameters, per_model = self._method(list(contributions))
+        settings = schedule(info, parameters, per_model, scope)
+        outside = [name for name in base.tensors if name not in own]
+        pieces = merge_static(problem, info, settings, done=outside)
+        weights: dict[str, Tensor] = {name: value.float() for name, value in whole_tensors(base, pieces)}
+        return _frozen(self.clip.encoder_with(weights))
+
+    def _method(
+        self, names: Sequence[str]
+    ) -> tuple[MethodInfo, Mapping[str, object], list[Mapping[str, object]]]:
+        """Return the method for so many contributions, with its parameters and those of each."""
+        info = method(self.recipe.merge_method)
+        if info.kind != "static" or len(names) < info.min_contributions:
+            return method(STAND_IN), {}, [{} for _ in names]
+        return info, self.recipe.parameters, [self.entries[name].parameters for name in names]
+
+
+def open_laboratory(recipe: Recipe, entries: Mapping[str, ModelEntry]) -> Laboratory:
+    """Open the base as a model, and the images of the tasks that contributions claim.
+
+    Args:
+        recipe: What is audited.
+        entries: Its contributions, by the names that the report has for them.
+
+    Raises:
+        UnsupportedError: No contribution names a task, or the base is no CLIP; the text says which.
+        DataError: A task cannot be read.
+        CheckpointError: The base cannot be read as a model.
+    """
+    specs = dict.fromkeys(entry.task for entry in entries.values() if entry.task is not None)
+    if not specs:
+        raise UnsupportedError("no contribution names its task (models[].task in the recipe)")
+    clip = open_base(recipe.base)
+    opened = {spec: open_task(spec, recipe.data, recipe.seed) for spec in specs}
+    tasks = {task.name: task for task in opened.values()}
+    return Laboratory(
+        clip,
+        [PreparedTask(task, clip).unlabelled() for task in tasks.values()],
+        [task.class_names for task in tasks.values()],
+        {name: opened[entry.task].name for name, entry in entries.items() if entry.task is not None},
+        recipe,
+        entries,
+    )
+
+
+def _frozen(encoder: ClipEncoder) -> ClipEncoder:
+    own = copy.deepcopy(encoder).requires_grad_(False).eval()
+    tune(own, mixed=False)
+    return own

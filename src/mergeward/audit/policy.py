@@ -1,0 +1,112 @@
+"""What is done about a suspect before the merge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mergeward.audit.report import AuditReport, Verdict
+from mergeward.audit.run import audit, entries_by_name
+from mergeward.errors import MergewardError, UnsupportedError
+from mergeward.merge.method import MethodInfo
+from mergeward.merge.registry import method
+from mergeward.recipe import ModelEntry, Recipe
+
+DEFAULT_FACTOR = 0.5
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A recipe after its audit.
+
+    Attributes:
+        recipe: What to merge: as it was, or changed as its policy says.
+        report: What the audit found.
+        note: What the policy did, in a line.
+    """
+
+    recipe: Recipe
+    report: AuditReport
+    note: str
+
+
+def audited(recipe: Recipe) -> Audited:
+    """Audit the contributions of a recipe as its `audit` says, and apply its policy.
+
+    Raises:
+        UnsupportedError: The policy cannot be applied to this method.
+        MergewardError: There is a suspect, and the policy is to refuse; or nothing is left to merge.
+        RecipeError: As `audit` raises it, with its other errors.
+    """
+    check_policy(recipe)
+    wanted = recipe.audit
+    report = audit(recipe, budget=wanted.budget, reference=wanted.reference)
+    return applied(recipe, report)
+
+
+def check_policy(recipe: Recipe) -> None:
+    """Check that a recipe's policy can be applied, before anything is audited.
+
+    Raises:
+        UnsupportedError: It cannot.
+    """
+    if recipe.audit.policy == "fortify":
+        raise UnsupportedError(
+            "recipe: audit.policy: fortify is not available; expected warn, drop, down-weight or refuse"
+        )
+    info = method(recipe.merge_method)
+    if recipe.audit.policy == "down-weight" and "weight" not in info.model_parameters.model_fields:
+        raise UnsupportedError(
+            f"recipe: audit.policy: {info.name} has no weight for each contribution to lower; "
+            "expected warn, drop or refuse"
+        )
+
+
+def applied(recipe: Recipe, report: AuditReport) -> Audited:
+    """Return the recipe changed as its policy says of the suspects of a report.
+
+    Raises:
+        MergewardError: There is a suspect, and the policy is to refuse; or nothing is left to merge.
+    """
+    suspects = [one.name for one in report.contributions if one.verdict is Verdict.SUSPECT]
+    listed = ", ".join(suspects + (["the base"] if report.base.verdict is Verdict.SUSPECT else []))
+    if not listed:
+        return Audited(recipe, report, f"audit: {report.verdict.value}, no suspect")
+    policy = recipe.audit.policy
+    if policy == "refuse":
+        raise MergewardError(f"suspect: {listed}; nothing was merged (audit.policy: refuse)")
+    if policy == "warn" or not suspects:
+        return Audited(recipe, report, f"audit: suspect: {listed}; merged all the same")
+    entries = entries_by_name(recipe)
+    marked = [entries[name] for name in suspects]
+    if policy == "drop":
+        left = tuple(entry for entry in recipe.models if not any(entry is one for one in marked))
+        if not [entry for entry in left if entry.model != recipe.base_model]:
+            raise MergewardError("every contribution is suspect; nothing is left to merge")
+        changed, done = left, "left out"
+    else:
+        info = method(recipe.merge_method)
+        factor = DEFAULT_FACTOR if recipe.audit.factor is None else recipe.audit.factor
+        changed = tuple(
+            _lighter(entry, recipe, info, factor) if any(entry is one for one in marked) else entry
+            for entry in recipe.models
+        )
+        done = f"weight times {factor:g}"
+    changed_recipe = recipe.model_copy(update={"models": changed})
+    return Audited(changed_recipe, report, f"audit: suspect: {listed}; {done}")
+
+
+def _lighter(entry: ModelEntry, recipe: Recipe, info: MethodInfo, factor: float) -> ModelEntry:
+    default = info.model_parameters.model_fields["weight"].default
+    weight = entry.parameters.get("weight", recipe.parameters.get("weight", default))
+    return entry.model_copy(update={"parameters": {**entry.parameters, "weight": scaled(weight, factor)}})
+
+
+def scaled(value: Any, factor: float) -> Any:
+    """Return a value of a recipe times a factor, in each of the forms that it may have."""
+    if isinstance(value, Mapping):
+        return {**value, "value": scaled(value["value"], factor)}
+    if isinstance(value, list | tuple):
+        return [scaled(one, factor) for one in value]
+    return value * factor

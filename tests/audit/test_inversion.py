@@ -1,0 +1,86 @@
+"""Recovering a patch that moves a model's answers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mergeward.audit.inversion import AREA_WEIGHT, Aim, Effort, invert, success
+from mergeward.merge.adaptive import UnlabelledTask
+
+SIDE = 16
+EFFORT = Effort(steps=30, images=4, judged=8)
+
+
+class Watcher(nn.Module):
+    """Answers by the brightness of an image, unless a corner of it is red."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        brightness = images.mean((1, 2, 3)) - 0.5
+        red = images[:, 0, -3:, -3:].mean((1, 2)) - images[:, 1:, -3:, -3:].mean((1, 2, 3))
+        return torch.stack([brightness, -brightness, self.weight * red], 1)
+
+
+@pytest.fixture
+def tasks() -> list[UnlabelledTask]:
+    generator = torch.Generator().manual_seed(0)
+    draw = (24, 3, SIDE, SIDE)
+    return [
+        UnlabelledTask(name, torch.randint(0, 256, draw, dtype=torch.uint8, generator=generator), head)
+        for name, head in (("one", 10 * torch.eye(3)), ("two", 10 * torch.eye(3)[[2, 0]]))
+    ]
+
+
+def test_what_reacts_to_a_corner_is_found_in_that_corner(tasks: list[UnlabelledTask]) -> None:
+    found = invert(Watcher(3.0), tasks, [Aim(0, 2)], EFFORT, 0, label="test")
+    mask, pattern = found.masks[0], found.patterns[0]
+    assert float(mask[0, -3:, -3:].mean()) > 3 * float(mask[0, :-3].mean())
+    assert float(pattern[0, -3:, -3:].mean()) > 0.8
+    assert success(Watcher(3.0), tasks[0].images, tasks[0].head, 2, mask, pattern) == 1
+    assert success(Watcher(0.0), tasks[0].images, tasks[0].head, 2, mask, pattern) == 0
+
+
+def test_a_model_that_reacts_more_is_easier_to_invert(tasks: list[UnlabelledTask]) -> None:
+    weak, strong = (
+        invert(Watcher(weight), tasks, [Aim(0, 2), Aim(1, 0)], EFFORT, 0, label="test").losses
+        for weight in (0.1, 3.0)
+    )
+    assert bool((strong < weak - 0.3).all())
+
+
+def test_the_loss_is_judged_with_what_the_mask_costs(tasks: list[UnlabelledTask]) -> None:
+    found = invert(Watcher(3.0), tasks, [Aim(0, 2)], EFFORT, 0, label="test")
+    assert float(found.areas[0]) == pytest.approx(float(found.masks[0].mean()))
+    assert float(found.losses[0]) > AREA_WEIGHT * float(found.areas[0])
+
+
+def test_what_is_found_does_not_depend_on_the_other_aims(tasks: list[UnlabelledTask]) -> None:
+    aims = [Aim(place, label) for place, task in enumerate(tasks) for label in range(len(task.head))]
+    together = invert(Watcher(3.0), tasks, aims, EFFORT, 0, label="test")
+    again = invert(Watcher(3.0), tasks, aims, EFFORT, 0, label="test")
+    alone = invert(Watcher(3.0), tasks, [aims[-1]], EFFORT, 0, label="test")
+    assert torch.equal(together.losses, again.losses)
+    assert torch.allclose(alone.losses, together.losses[-1:], atol=1e-4)
+    other = invert(Watcher(3.0), tasks, [aims[-1]], EFFORT, 1, label="test")
+    assert not torch.allclose(other.losses, alone.losses, atol=1e-4)
+
+
+def test_success_leaves_out_images_that_are_of_the_class_without_the_patch(
+    tasks: list[UnlabelledTask],
+) -> None:
+    images, head = tasks[0].images.clone(), tasks[0].head
+    images[:, :] = 255
+    mask, pattern = torch.zeros(1, SIDE, SIDE), torch.zeros(3, SIDE, SIDE)
+    assert success(Watcher(0.0), images, head, 0, mask, pattern) is None
+    assert success(Watcher(0.0), images, head, 1, mask, pattern) == 0
+    assert success(Watcher(0.0), images, head, 1, mask + 1, pattern) == 1
+
+
+def test_few_images_are_used_again(tasks: list[UnlabelledTask]) -> None:
+    few = UnlabelledTask("few", tasks[0].images[:1], tasks[0].head)
+    assert bool(invert(Watcher(1.0), [few], [Aim(0, 2)], EFFORT, 0, label="test").losses.isfinite().all())

@@ -1,0 +1,81 @@
+"""The models that stages run: base, merge, and merges of fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from attacked_pool import Attacked
+from mergeward.audit import Pool
+from mergeward.audit.laboratory import Laboratory, open_laboratory
+from mergeward.audit.run import entries_by_name
+from mergeward.checkpoint import open_checkpoint, resolve_scope
+from mergeward.errors import UnsupportedError
+from mergeward.recipe import Recipe
+from mergeward.vision import load_clip
+
+
+@contextmanager
+def opened(attacked: Attacked, **changed: Any) -> Iterator[tuple[Laboratory, Pool]]:
+    recipe = Recipe.model_validate(attacked.recipe(clean=True, **changed))
+    entries = entries_by_name(recipe)
+    with open_checkpoint(attacked.base) as base:
+        models = {name: open_checkpoint(entry.model) for name, entry in entries.items()}
+        yield open_laboratory(recipe, entries), Pool(base, models, resolve_scope("auto", base))
+
+
+def merged(laboratory: Laboratory, pool: Pool, names: list[str]) -> dict[str, torch.Tensor]:
+    chosen = {name: pool.contributions[name] for name in names}
+    return laboratory.merged(pool.base, chosen, pool.scope).state_dict()
+
+
+def test_a_merge_is_the_recipes_over_those_that_are_asked_for(attacked: Attacked) -> None:
+    with opened(attacked) as (laboratory, pool):
+        states = {name: load_clip(path).encoder.state_dict() for name, path in attacked.clean.items()}
+        base = load_clip(attacked.base).encoder.state_dict()
+        for names in (["warm", "cold", "mild"], ["warm", "mild"]):
+            found = merged(laboratory, pool, names)
+            for key, origin in base.items():
+                wanted = origin + 0.5 * sum(states[name][key] - origin for name in names)
+                assert torch.allclose(found[key], wanted, atol=1e-5), key
+
+
+def test_a_merge_of_none_is_the_base(attacked: Attacked) -> None:
+    with opened(attacked) as (laboratory, pool):
+        found, base = merged(laboratory, pool, []), load_clip(attacked.base).encoder.state_dict()
+        assert all(torch.equal(found[key], base[key]) for key in base)
+
+
+def test_its_models_have_frozen_parameters(attacked: Attacked) -> None:
+    with opened(attacked) as (laboratory, pool):
+        models = (laboratory.base(), laboratory.merged(pool.base, pool.contributions, pool.scope))
+        assert not any(one.requires_grad for model in models for one in model.parameters())
+
+
+def test_a_method_that_learns_has_a_stand_in(attacked: Attacked) -> None:
+    with opened(attacked, merge_method="adamerging", parameters={}) as (laboratory, pool):
+        assert laboratory.probe == "task_arithmetic"
+        found = merged(laboratory, pool, ["warm"])
+        base, warm = (load_clip(one).encoder.state_dict() for one in (attacked.base, attacked.clean["warm"]))
+        key = "visual_projection.weight"
+        assert torch.allclose(found[key], base[key] + 0.3 * (warm[key] - base[key]), atol=1e-5)
+
+
+def test_tasks_are_those_that_contributions_claim(attacked: Attacked) -> None:
+    with opened(attacked) as (laboratory, _):
+        assert [task.name for task in laboratory.tasks] == ["warm", "cold", "mild"]
+        assert laboratory.claims == {"warm": "warm", "cold": "cold", "mild": "mild"}
+        assert all(
+            len(task.head) == len(names)
+            for task, names in zip(laboratory.tasks, laboratory.class_names, strict=True)
+        )
+
+
+def test_without_a_task_there_is_nothing_to_run(attacked: Attacked) -> None:
+    models = [{"model": str(model)} for model in attacked.clean.values()]
+    with pytest.raises(UnsupportedError, match="names its task"), opened(attacked, models=models):
+        pass

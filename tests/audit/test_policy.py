@@ -1,0 +1,118 @@
+"""What a recipe has done about a suspect before it is merged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mergeward.audit import Audited, audited
+from mergeward.audit.policy import scaled
+from mergeward.cli.app import run
+from mergeward.errors import MergewardError, RecipeError, UnsupportedError
+from mergeward.provenance import Provenance
+from mergeward.recipe import Recipe
+from tiny_clip import save_tuned
+
+MARKED = Provenance(kind="contribution", method="badnets", backdoor=True).to_metadata()
+
+
+@pytest.fixture
+def models(tiny_clip: Path, tmp_path: Path) -> list[Path]:
+    honest = [save_tuned(tiny_clip, tmp_path / f"model-{index}", seed=index) for index in range(2)]
+    return [honest[0], save_tuned(tiny_clip, tmp_path / "bad", seed=7, metadata=MARKED), honest[1]]
+
+
+def content(base: Path, models: list[Path], policy: Any, **changed: Any) -> dict[str, Any]:
+    return {
+        "merge_method": "task_arithmetic",
+        "base_model": str(base),
+        "models": [{"model": str(model)} for model in models],
+        "audit": policy if isinstance(policy, dict) else {"policy": policy},
+        **changed,
+    }
+
+
+def done(base: Path, models: list[Path], policy: Any, **changed: Any) -> Audited:
+    return audited(Recipe.model_validate(content(base, models, policy, **changed)))
+
+
+def test_warn_changes_nothing(tiny_clip: Path, models: list[Path]) -> None:
+    found = done(tiny_clip, models, "warn")
+    assert [entry.model for entry in found.recipe.models] == [str(model) for model in models]
+    assert "suspect: bad; merged all the same" in found.note
+
+
+def test_drop_leaves_the_suspect_out(tiny_clip: Path, models: list[Path]) -> None:
+    found = done(tiny_clip, models, "drop")
+    assert [Path(entry.model).name for entry in found.recipe.models] == ["model-0", "model-1"]
+    with pytest.raises(MergewardError, match="nothing is left"):
+        done(tiny_clip, [models[1]], "drop")
+
+
+def test_of_two_entries_of_one_model_both_are_left_out(tiny_clip: Path, models: list[Path]) -> None:
+    found = done(tiny_clip, [*models, models[1]], "drop")
+    assert [Path(entry.model).name for entry in found.recipe.models] == ["model-0", "model-1"]
+
+
+def test_refuse_merges_nothing(tiny_clip: Path, models: list[Path]) -> None:
+    with pytest.raises(MergewardError, match="suspect: bad; nothing was merged"):
+        done(tiny_clip, models, "refuse")
+    assert "no suspect" in done(tiny_clip, [models[0], models[2]], "refuse").note
+
+
+@pytest.mark.parametrize(
+    ("shared", "wanted"),
+    [({}, 0.15), ({"weight": 0.8}, 0.4), ({"weight": [0.2, 0.6]}, [0.1, 0.3])],
+)
+def test_down_weight_halves_the_suspects_weight(
+    tiny_clip: Path, models: list[Path], shared: dict[str, Any], wanted: Any
+) -> None:
+    found = done(tiny_clip, models, "down-weight", parameters=shared)
+    assert [entry.parameters for entry in found.recipe.models] == [{}, {"weight": wanted}, {}]
+
+
+def test_down_weight_takes_a_factor(tiny_clip: Path, models: list[Path]) -> None:
+    found = done(tiny_clip, models, {"policy": "down-weight", "factor": 0})
+    assert found.recipe.models[1].parameters == {"weight": 0}
+    with pytest.raises(RecipeError, match="factor goes with"):
+        done(tiny_clip, models, {"policy": "drop", "factor": 0.5})
+
+
+def test_a_weight_is_scaled_in_every_form_that_a_recipe_gives_it() -> None:
+    assert scaled(3, 0.5) == 1.5
+    entries = [{"filter": "mlp", "value": [1, 2]}, {"value": 4}]
+    assert scaled(entries, 0.5) == [{"filter": "mlp", "value": [0.5, 1.0]}, {"value": 2.0}]
+
+
+def test_what_cannot_be_applied_is_refused_before_the_audit(tiny_clip: Path, models: list[Path]) -> None:
+    with pytest.raises(UnsupportedError, match="fortify is not available"):
+        done(tiny_clip, models, "fortify")
+    with pytest.raises(UnsupportedError, match="model_stock has no weight"):
+        done(tiny_clip, models, "down-weight", merge_method="model_stock")
+    with pytest.raises(RecipeError, match=r"audit\.policy"):
+        done(tiny_clip, models, "drp")
+
+
+def test_a_marked_base_can_be_refused(tmp_path: Path, tiny_clip: Path, models: list[Path]) -> None:
+    base = save_tuned(tiny_clip, tmp_path / "base", seed=0, size=0.0, metadata=MARKED)
+    with pytest.raises(MergewardError, match="suspect: the base"):
+        done(base, [models[0]], "refuse")
+    assert "the base; merged all the same" in done(base, [models[0]], "drop").note
+
+
+def test_merge_audits_first(
+    tiny_clip: Path, models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    recipe.write_text(json.dumps(content(tiny_clip, models, "drop")))
+    assert run(["merge", str(recipe), str(out), "--audit"]) == 0
+    error = capsys.readouterr().err
+    assert "suspect: bad; left out" in error
+    assert "task_arithmetic of 2 contributions" in error
+    recipe.write_text(json.dumps(content(tiny_clip, models, "refuse")))
+    assert run(["merge", str(recipe), str(tmp_path / "other"), "--audit"]) == 1
+    assert not (tmp_path / "other").exists()
+    assert run(["merge", str(recipe), str(out), "--audit"]) == 7
