@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mergeward.bench.engine import InProcess
 from mergeward.bench.run import narrowed, plan_run, run_plan
 from mergeward.bench.store import read_run
 from mergeward.bench.suite import Suite
@@ -33,7 +34,7 @@ def test_a_suite_runs_them_and_the_page_shows_them(
     install(MIDRANGE, STRIPE, REWIND)
     only = {"method": ["midrange"], "defense": ["rewind"]}
     plan = plan_run(narrowed(suite, only), tiny_clip, colour_data)
-    done = run_plan(plan, tmp_path / "run.sqlite")
+    done = run_plan(plan, tmp_path / "run.sqlite", engine=InProcess())
     assert done.failed == ()
     run = read_run(done.path)
     rows = {row.kind: row for row in run.cells}
