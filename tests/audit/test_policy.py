@@ -25,17 +25,23 @@ def models(tiny_clip: Path, tmp_path: Path) -> list[Path]:
     return [honest[0], save_tuned(tiny_clip, tmp_path / "bad", seed=7, metadata=MARKED), honest[1]]
 
 
-def content(base: Path, models: list[Path], policy: Any, **changed: Any) -> dict[str, Any]:
+def content(
+    base: Path, models: list[Path] | list[dict[str, str]], policy: Any, **changed: Any
+) -> dict[str, Any]:
     return {
         "merge_method": "task_arithmetic",
         "base_model": str(base),
-        "models": [{"model": str(model)} for model in models],
+        "models": [model if isinstance(model, dict) else {"model": str(model)} for model in models],
         "audit": policy if isinstance(policy, dict) else {"policy": policy},
         **changed,
     }
 
 
-def done(base: Path, models: list[Path], policy: Any, **changed: Any) -> Audited:
+def with_tasks(models: list[Path]) -> list[dict[str, str]]:
+    return [{"model": str(model), "task": "digits"} for model in models]
+
+
+def done(base: Path, models: list[Path] | list[dict[str, str]], policy: Any, **changed: Any) -> Audited:
     return audited(Recipe.model_validate(content(base, models, policy, **changed)))
 
 
@@ -81,6 +87,14 @@ def test_down_weight_takes_a_factor(tiny_clip: Path, models: list[Path]) -> None
         done(tiny_clip, models, {"policy": "drop", "factor": 0.5})
 
 
+def test_fortify_merges_by_the_method_of_that_name(tiny_clip: Path, models: list[Path]) -> None:
+    asked = {"parameters": {"weight": 0.5, "lambda": 0.4}}
+    found = done(tiny_clip, with_tasks(models), "fortify", **asked)
+    assert found.recipe.merge_method == "fortify"
+    assert found.recipe.parameters == {"initial_coefficient": 0.2}
+    assert "suspect: bad; the merge is fortified" in found.note
+
+
 def test_a_weight_is_scaled_in_every_form_that_a_recipe_gives_it() -> None:
     assert scaled(3, 0.5) == 1.5
     entries = [{"filter": "mlp", "value": [1, 2]}, {"value": 4}]
@@ -88,8 +102,10 @@ def test_a_weight_is_scaled_in_every_form_that_a_recipe_gives_it() -> None:
 
 
 def test_what_cannot_be_applied_is_refused_before_the_audit(tiny_clip: Path, models: list[Path]) -> None:
-    with pytest.raises(UnsupportedError, match="fortify is not available"):
+    with pytest.raises(UnsupportedError, match="needs the task of each contribution"):
         done(tiny_clip, models, "fortify")
+    with pytest.raises(UnsupportedError, match="takes the place of task_arithmetic"):
+        done(tiny_clip, with_tasks(models), "fortify", merge_method="average")
     with pytest.raises(UnsupportedError, match="model_stock has no weight"):
         done(tiny_clip, models, "down-weight", merge_method="model_stock")
     with pytest.raises(RecipeError, match=r"audit\.policy"):

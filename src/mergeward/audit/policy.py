@@ -15,6 +15,9 @@ from mergeward.recipe import ModelEntry, Recipe
 
 DEFAULT_FACTOR = 0.5
 
+FORTIFY = "fortify"
+"""The method that a merge of suspects is fortified by."""
+
 
 @dataclass(frozen=True)
 class Audited:
@@ -51,11 +54,13 @@ def check_policy(recipe: Recipe) -> None:
     Raises:
         UnsupportedError: It cannot.
     """
-    if recipe.audit.policy == "fortify":
-        raise UnsupportedError(
-            "recipe: audit.policy: fortify is not available; expected warn, drop, down-weight or refuse"
-        )
     info = method(recipe.merge_method)
+    if recipe.audit.policy == "fortify" and _coefficient(recipe) is None:
+        raise UnsupportedError(
+            "recipe: audit.policy: fortify takes the place of task_arithmetic with one weight for all, "
+            "between 0 and 1, and needs the task of each contribution; "
+            "or merge, then mergeward harden --defense fortify"
+        )
     if recipe.audit.policy == "down-weight" and "weight" not in info.model_parameters.model_fields:
         raise UnsupportedError(
             f"recipe: audit.policy: {info.name} has no weight for each contribution to lower; "
@@ -78,6 +83,10 @@ def applied(recipe: Recipe, report: AuditReport) -> Audited:
         raise MergewardError(f"suspect: {listed}; nothing was merged (audit.policy: refuse)")
     if policy == "warn" or not suspects:
         return Audited(recipe, report, f"audit: suspect: {listed}; merged all the same")
+    if policy == "fortify":
+        instead = {"merge_method": FORTIFY, "parameters": {"initial_coefficient": _coefficient(recipe)}}
+        fortified = recipe.model_copy(update=instead)
+        return Audited(fortified, report, f"audit: suspect: {listed}; the merge is fortified")
     entries = entries_by_name(recipe)
     marked = [entries[name] for name in suspects]
     if policy == "drop":
@@ -95,6 +104,22 @@ def applied(recipe: Recipe, report: AuditReport) -> Audited:
         done = f"weight times {factor:g}"
     changed_recipe = recipe.model_copy(update={"models": changed})
     return Audited(changed_recipe, report, f"audit: suspect: {listed}; {done}")
+
+
+def _coefficient(recipe: Recipe) -> float | None:
+    """Return the coefficient of every task vector in a merge that can be fortified, or None."""
+    own = [entry.parameters for entry in recipe.models]
+    if method(recipe.merge_method).name != "task_arithmetic" or any(own):
+        return None
+    if not all(entry.task for entry in recipe.models) or recipe.parameters.keys() - {"weight", "lambda"}:
+        return None
+    info = method(recipe.merge_method)
+    weight = recipe.parameters.get("weight", info.model_parameters.model_fields["weight"].default)
+    scale = recipe.parameters.get("lambda", 1.0)
+    if not all(isinstance(value, int | float) for value in (weight, scale)):
+        return None
+    coefficient = weight * scale
+    return coefficient if 0 <= coefficient <= 1 else None
 
 
 def _lighter(entry: ModelEntry, recipe: Recipe, info: MethodInfo, factor: float) -> ModelEntry:

@@ -69,7 +69,7 @@ class _Inquiry:
         self._pool = pool
         self._laboratory = laboratory
         self._base = laboratory.base()
-        self._merges = {None: self._merged(names)}
+        self._merges: dict[str | None, ClipEncoder] = {None: self._merged(names)}
         for name in names:
             self._merges[name] = self._merged([other for other in names if other != name])
 

@@ -17,7 +17,7 @@ class AuditPolicy(Part):
 
     Attributes:
         policy: "warn" merges as written; "drop" leaves suspects out; "down-weight" multiplies their weights;
-            "refuse" merges nothing; "fortify" is to harden the merge against what was recovered.
+            "refuse" merges nothing; "fortify" merges by `fortify` in place of task arithmetic.
         budget: How much the audit may spend.
         reference: What clean pools score: a file that `mergeward reference` wrote.
         factor: What "down-weight" multiplies a suspect's weight by.

@@ -79,7 +79,7 @@ def test_weights_step_down_the_drift_of_features(make_problem, clean_weight):
 
 def test_triggers_move_the_features_less_and_clean_images_keep_theirs(make_problem):
     """One pool of triggers that stays, so that the losses can be compared."""
-    asked = {**ASKED, "steps": 60, "lr": 1e-2, "patience": 1000, "trigger_step": 1e-9}
+    asked = {**ASKED, "steps": 60, "lr": 1e-2, "tries": 1000, "trigger_step": 1e-9}
     loss = run(make_problem(), FortifiedMergeParameters(**asked)).record["loss"]
     start, end = (sum(part) / 8 for part in (loss["triggered"][:8], loss["triggered"][-8:]))
     assert end < 0.5 * start

@@ -15,7 +15,7 @@ CASES = {
     "dam released": {**MASKS, "variant": "released", "adv_lr": 0.3},
     "concrete_adamerging": MASKS,
     "concrete_adamerging released": {**MASKS, "variant": "released"},
-    "fortify": {"steps": 6, "batch_size": 6, "triggers": 2, "patience": 2},
+    "fortify": {"steps": 6, "batch_size": 6, "triggers": 2, "tries": 2},
 }
 
 

@@ -19,7 +19,7 @@ SEARCH = Search(
     blends=0.0,
     opacity=0.2,
     step=0.1,
-    patience=3,
+    tries=3,
     reach=0.5,
 )
 IMAGES = torch.rand(sum(SIZES), 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
@@ -97,14 +97,14 @@ def test_a_trigger_moves_along_the_sum_of_its_images_slopes():
 def test_what_does_not_reach_its_class_gives_way_and_what_does_stays_for_longer():
     idle, working = pool(), pool()
     first, others = idle.apply(IMAGES), working.apply(IMAGES)
-    for _ in range(SEARCH.patience):
+    for _ in range(SEARCH.tries):
         assert torch.equal(idle.apply(IMAGES), first)
         idle.climb(slope(0.0), hits(idle, 0))
         working.climb(slope(0.0), hits(working, 1))
     assert not torch.equal(idle.apply(IMAGES), first)
     assert torch.equal(working.apply(IMAGES), others)
-    assert (idle.success(), working.success()) == (0.0, 1 - 0.5**SEARCH.patience)
-    for _ in range(SEARCH.patience, SEARCH.patience * LIVES):
+    assert (idle.success(), working.success()) == (0.0, 1 - 0.5**SEARCH.tries)
+    for _ in range(SEARCH.tries, SEARCH.tries * LIVES):
         working.climb(slope(0.0), hits(working, 1))
     assert not torch.equal(working.apply(IMAGES), others)
 
@@ -113,7 +113,7 @@ def test_it_goes_on_from_a_kept_state():
     whole, kept = pool(), pool(seed=9)
     whole.climb(slope(), hits(whole, 1))
     kept.load_state_dict({name: value.clone() for name, value in whole.state_dict().items()})
-    for _ in range(2 * SEARCH.patience):
+    for _ in range(2 * SEARCH.tries):
         for triggers in (whole, kept):
             triggers.climb(slope(), hits(triggers, 0))
     assert torch.equal(whole.apply(IMAGES), kept.apply(IMAGES))

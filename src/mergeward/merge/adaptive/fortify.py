@@ -43,7 +43,7 @@ class FortifyParameters(Parameters):
     climbs: int = Field(default=2, ge=1, description="steps of the triggers for each step of the weights")
     head_start: int = Field(default=5, ge=0, description="steps of the triggers before the first of those")
     clean_weight: float = Field(
-        default=1.0, ge=0, description="weight of clean images, beside that of triggered ones, 1"
+        default=2.0, ge=0, description="weight of clean images, beside that of triggered ones, 1"
     )
     triggers: int = Field(default=4, ge=1, description="triggers of each task at a time")
     trigger_step: float = Field(default=0.06, gt=0, description="step of a trigger's pixels, in [0, 1]")
@@ -54,7 +54,7 @@ class FortifyParameters(Parameters):
         default=0.0, ge=0, le=1, description="share of triggers that are faint pictures over the whole image"
     )
     opacity: float = Field(default=0.15, gt=0, le=1, description="of these pictures")
-    patience: int = Field(
+    tries: int = Field(
         default=20, ge=1, description="steps after which a trigger that does not work is replaced"
     )
     reach: float = Field(
@@ -71,7 +71,7 @@ class FortifyParameters(Parameters):
             blends=self.blends,
             opacity=self.opacity,
             step=self.trigger_step,
-            patience=self.patience,
+            tries=self.tries,
             reach=self.reach,
         )
 

@@ -21,7 +21,7 @@ CLEAN = -1
 """What stands for the class of an image that gets no trigger."""
 
 LIVES = 4
-"""A trigger that goes on reaching its class is replaced after so many times `Search.patience` steps."""
+"""A trigger that goes on reaching its class is replaced after so many times `Search.tries` steps."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Search:
         blends: Share of the triggers that are blends.
         opacity: Of blends.
         step: Length of a step, in [0, 1] pixels.
-        patience: Steps after which a trigger must reach its class.
+        tries: Steps after which a trigger must reach its class.
         reach: Share of its images that count as reaching it.
     """
 
@@ -47,7 +47,7 @@ class Search:
     blends: float
     opacity: float
     step: float
-    patience: int
+    tries: int
     reach: float
 
 
@@ -148,8 +148,9 @@ class TriggerPool:
         self._random.set_state(state["random"])
 
     def _is_spent(self, index: int) -> bool:
-        age, patience = int(self._ages[index]), self._search.patience
-        return age >= patience and (self._hits[index] < self._search.reach or age >= LIVES * patience)
+        age, tries = int(self._ages[index]), self._search.tries
+        works = float(self._hits[index]) >= self._search.reach
+        return age >= (LIVES * tries if works else tries)
 
     def _replace(self, index: int) -> None:
         self._classes[index] = self._integer(self._counts[index])
