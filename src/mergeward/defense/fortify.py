@@ -7,7 +7,6 @@ from pydantic import Field
 from mergeward.compute import fixed_threads
 from mergeward.defense.problem import DefenseInfo, Hardened, HardenProblem
 from mergeward.defense.session import as_merge, refuse_running_state
-from mergeward.merge.adaptive.fortify import INFO as METHOD
 from mergeward.merge.adaptive.fortify import Fortifying, FortifyParameters
 from mergeward.merge.adaptive.merged_encoder import Precision
 from mergeward.merge.adaptive.session import SessionParameters
@@ -56,7 +55,7 @@ def run(problem: HardenProblem, parameters: FortifyDefenseParameters) -> Hardene
 INFO = DefenseInfo(
     name="fortify",
     summary="moves the weights until no small trigger moves the features",
-    paper=METHOD.paper,
+    paper="mergeward; after Madry et al., ICLR 2018, arXiv 1706.06083",
     run=run,
     parameters=FortifyDefenseParameters,
 )
