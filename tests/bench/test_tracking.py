@@ -13,6 +13,10 @@ from mergeward.bench.tracking import log_run
 from mergeward.errors import OutputError, UnsupportedError
 
 
+# Of what MLflow itself does with its database.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
 @pytest.fixture
 def mlflow() -> Any:
     return pytest.importorskip("mlflow", reason="the extra 'mlflow' is not installed")
