@@ -72,7 +72,9 @@ def test_a_cluster_that_goes_away_costs_nothing_that_was_measured(
     tiny_clip: Path,
     colour_data: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")  # a minute otherwise
     add_machine(machines, tmp_path / "cache")
 
     def lose(step: Step) -> None:
