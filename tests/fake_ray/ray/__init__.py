@@ -1,8 +1,8 @@
 """As much of Ray as the engine uses, in one process; put `tests/fake_ray` on the path to import it as `ray`.
 
 What it does wrong is told by the address: "unreachable", "loses" (each job's worker, always), "leaves" (Ray's
-own processes end), "breaks" (every worker raises), "dies" (after the first result, with the process that drives
-it), "empty" (no machine).
+own processes end), "breaks" (every worker raises), "dies" (after the first result, with the process that
+drives it), "empty" (no machine).
 """
 
 from __future__ import annotations
