@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from colour_task import save_colour_task
+from mergeward.bench.engine import InProcess
 from mergeward.bench.run import RunSummary, plan_run, run_plan
 from mergeward.bench.store import RunFile, read_run
 from mergeward.bench.suite import Suite, as_suite
@@ -48,9 +49,9 @@ def colour_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ran(tiny_clip: Path, colour_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
-    """The smallest suite, run."""
+    """The smallest suite, run in one process: what every engine is compared with."""
     plan = plan_run(as_suite(SMALLEST), tiny_clip, colour_data)
-    return run_plan(plan, tmp_path_factory.mktemp("runs") / "smallest.sqlite")
+    return run_plan(plan, tmp_path_factory.mktemp("runs") / "smallest.sqlite", engine=InProcess())
 
 
 @pytest.fixture(scope="session")

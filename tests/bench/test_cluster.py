@@ -84,6 +84,7 @@ def test_a_job_whose_workers_always_die_fails_and_stops_no_other(plan: Plan, tmp
     ("address", "words"),
     [
         ("unreachable", "Ray cluster unreachable: no cluster there; what was measured is kept"),
+        ("leaves", "Ray cluster leaves: the cluster went away; what was measured is kept"),
         ("breaks", "a worker cannot run jobs: No module named 'mergeward'"),
     ],
 )

@@ -17,7 +17,7 @@ from filelock import FileLock
 from mergeward.bench.clean import clean
 from mergeward.bench.engine import InProcess, Processes, local_engine, workshop_at
 from mergeward.bench.run import RunSummary, Step, narrowed, plan_run, run_plan
-from mergeward.bench.store import RunFile, read_run
+from mergeward.bench.store import RunFile, RunWriter, read_run
 from mergeward.bench.suite import Suite
 from mergeward.errors import DataError, MergewardError, OutputError, UsageError
 
@@ -214,17 +214,19 @@ def test_a_run_file_on_a_full_disk_keeps_what_it_has(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def small(path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(path)
-        connection.execute("PRAGMA max_page_count = 9")
-        return connection
+    insert = RunWriter._insert
+
+    def full(writer: RunWriter, table: str, values: list[object]) -> None:
+        if table == "rates" and len(writer.finished()) == 3:  # the third cell is half written
+            raise sqlite3.OperationalError("database or disk is full")
+        insert(writer, table, values)
 
     plan, path = plan_run(smallest, tiny_clip, colour_data), tmp_path / "run.sqlite"
     with monkeypatch.context() as patch:
-        patch.setattr("mergeward.bench.store._connect", small)
+        patch.setattr(RunWriter, "_insert", full)
         with pytest.raises(OutputError, match=r"cannot write the run: .* full"):
             run_plan(plan, path)
-    assert 0 < len(read_run(path).cells) < 7
+    assert len(read_run(path).cells) == 2
     run_plan(plan, path, resume=True)
     assert figures(read_run(path)) == figures(run_file)
 

@@ -12,6 +12,9 @@ from mergeward.bench.store import RunFile, read_run
 from mergeward.bench.tracking import log_run
 from mergeward.errors import OutputError, UnsupportedError
 
+# Of what MLflow itself does with its database.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
 
 @pytest.fixture
 def mlflow() -> Any:

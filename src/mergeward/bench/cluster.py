@@ -38,6 +38,8 @@ PATIENCE = 60.0
 GRACE = 10.0
 """Seconds that the process which talks to Ray has to end."""
 
+GONE = "the cluster went away"
+
 Message: TypeAlias = Result | MergewardError | None
 """A result, or why there are no more; None when all are done."""
 
@@ -129,7 +131,7 @@ def _receive(messages: Connection, address: str | None) -> Message:
     try:
         message: Message = messages.recv()
     except EOFError:
-        return _failure(address, "the cluster went away")
+        return _failure(address, GONE)
     return message
 
 
@@ -160,7 +162,8 @@ def drive(ray: Any, address: str | None, orders: Sequence[Order], send: Callable
         last = error
     except Exception as error:  # noqa: BLE001 - Ray has many, and each means the same
         last = _failure(address, _one_line(error))
-    ray.shutdown()
+    if last is None:
+        ray.shutdown()  # which may take a minute where the cluster is gone
     send(last)
 
 
@@ -189,6 +192,8 @@ def _received(ray: Any, reference: Any, order: Order) -> Result:
         result: Result | MergewardError = ray.get(reference)
     except ray.exceptions.RayTaskError as error:  # the job itself raises nothing
         raise UsageError(f"Ray cluster: a worker cannot run jobs: {_one_line(error.cause)}") from error
+    except ray.exceptions.LocalRayletDiedError as error:
+        raise ConnectionError(GONE) from error
     except ray.exceptions.RayError as error:
         cause = f"its worker died {TRIES} times: {_one_line(error)}"
         return Result(order.index, None, cause, 0.0)

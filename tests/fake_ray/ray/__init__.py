@@ -1,7 +1,8 @@
 """As much of Ray as the engine uses, in one process; put `tests/fake_ray` on the path to import it as `ray`.
 
-What it does wrong is told by the address: "unreachable", "loses" (each job's worker, always), "breaks" (every
-worker raises), "dies" (after the first result, with the process that drives it), "empty" (no machine).
+What it does wrong is told by the address: "unreachable", "loses" (each job's worker, always), "leaves" (Ray's
+own processes end), "breaks" (every worker raises), "dies" (after the first result, with the process that
+drives it), "empty" (no machine).
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from typing import Any
 
 class RayError(Exception):
     """Ray's own."""
+
+
+class LocalRayletDiedError(RayError):
+    """Ray itself has gone."""
 
 
 class RayTaskError(RayError):
@@ -34,7 +39,9 @@ class Reference:
 class Ray:
     """A cluster."""
 
-    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+    exceptions = SimpleNamespace(
+        LocalRayletDiedError=LocalRayletDiedError, RayError=RayError, RayTaskError=RayTaskError
+    )
 
     def __init__(self) -> None:
         self.address: str | None = None
@@ -74,6 +81,8 @@ class Ray:
     def get(self, reference: Reference) -> Any:
         if self.address == "loses":
             raise RayError("worker\ncrashed")
+        if self.address == "leaves":
+            raise LocalRayletDiedError
         if self.address == "breaks":
             raise RayTaskError(ModuleNotFoundError("No module named 'mergeward'"))
         return reference.call()
