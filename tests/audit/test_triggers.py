@@ -43,7 +43,7 @@ def test_it_decides_nothing_without_a_reference(report: AuditReport) -> None:
 def test_a_finding_has_what_a_reader_needs(report: AuditReport) -> None:
     first = report.findings[0]
     names = {one.name for one in report.contributions}
-    assert set(first.rises) == set(first.without) == names
+    assert set(first.falls) == set(first.without) == names
     assert first.mask.shape == (1, 16, 16)
     assert first.pattern.shape == (3, 16, 16)
     assert 0 <= float(first.mask.min()) <= float(first.mask.max()) <= 1

@@ -26,7 +26,7 @@ def audit_sarif(report: AuditReport) -> dict[str, Any]:
     Args:
         report: What the audit found.
     """
-    models = [report.base, *report.contributions]
+    models: list[BaseReport | ContributionReport] = [report.base, *report.contributions]
     failures = [one.failure for one in models if one.failure is not None]
     run = {
         "tool": {"driver": _driver()},
