@@ -10,7 +10,7 @@ import mergeward as mw
 from attacked_pool import ATTACKED, TARGET, TASKS, Attacked
 from colour_task import save_colour_task
 
-TRAINING = mw.FinetuneConfig(steps=40, batch_size=16, learning_rate=2e-3, warmup_steps=2)
+TRAINING = mw.FinetuneConfig(steps=4, batch_size=8, learning_rate=1e-3, warmup_steps=1)
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,23 @@
-"""Inversion on base, merge and leave-one-out merges of a real, tiny pool."""
+"""Inversion on base, merge and leave-one-out merges."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator
 
 import pytest
 
 import mergeward as mw
-from attacked_pool import ATTACKED, TARGET, Attacked
-from mergeward.audit import AuditReport, Verdict, triggers
+from attacked_pool import Attacked
+from mergeward.audit import AuditReport, Pool, StageResult, Verdict, triggers
 from mergeward.audit.budget import Budget
 from mergeward.audit.inversion import Effort
+from mergeward.errors import UnsupportedError
+from watcher import Watcher, noise_tasks
 
 
 @pytest.fixture(scope="module", autouse=True)
-def little_effort() -> None:
+def little_effort() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(triggers.SCREEN, Budget.STANDARD, Effort(20, 8, judged=12))
         patch.setitem(triggers.PURSUE, Budget.STANDARD, Effort(20, 8, judged=12))
@@ -26,10 +29,46 @@ def report(attacked: Attacked) -> AuditReport:
     return mw.audit(attacked.recipe())
 
 
-def test_it_ranks_the_backdoored_contribution_first(report: AuditReport) -> None:
-    ranks = {one.name: one.rank for one in report.contributions}
-    assert ranks["poisoned"] == 1
-    assert (ATTACKED, TARGET) in {(one.task, one.class_name) for one in report.findings}
+class Watchers:
+    """A laboratory whose merges watch a corner when one of the contributions teaches it."""
+
+    seed = 0
+    tasks = tuple(noise_tasks())
+    class_names = (("bright", "dark", "red"), ("red", "bright"))
+
+    def base(self) -> Watcher:
+        return Watcher(0.1)
+
+    def merged(self, base: object, contributions: Collection[str], scope: object) -> Watcher:
+        return Watcher(3.0 if "bad" in contributions else 0.1)
+
+
+def watched(*names: str) -> StageResult:
+    models = dict.fromkeys(names)
+    return triggers.run(Pool(None, models, (), Budget.STANDARD, Watchers()))
+
+
+def test_whoever_teaches_the_merge_a_trigger_scores_highest() -> None:
+    result = watched("good", "bad", "other")
+    scores = {name: one.score or 0.0 for name, one in result.evidence.items()}
+    assert scores["bad"] > 0.5
+    assert max(scores["good"], scores["other"]) < 0.01
+    first = result.findings[0]
+    assert first.class_name == "red"
+    assert first.success is not None
+    assert first.base_success is not None
+    assert first.success > 0.9 > first.base_success
+
+
+def test_a_pool_in_which_nobody_does_has_no_high_score() -> None:
+    scores = [one.score or 0.0 for one in watched("good", "other").evidence.values()]
+    assert max(scores) < 0.01
+
+
+def test_without_contributions_or_models_there_is_nothing_to_do() -> None:
+    assert watched() == StageResult({})
+    with pytest.raises(UnsupportedError, match="none to run"):
+        triggers.run(Pool(None, {}, ()))
 
 
 def test_it_decides_nothing_without_a_reference(report: AuditReport) -> None:
@@ -43,7 +82,7 @@ def test_it_decides_nothing_without_a_reference(report: AuditReport) -> None:
 def test_a_finding_has_what_a_reader_needs(report: AuditReport) -> None:
     first = report.findings[0]
     names = {one.name for one in report.contributions}
-    assert set(first.rises) == set(first.without) == names
+    assert set(first.falls) == set(first.without) == names
     assert first.mask.shape == (1, 16, 16)
     assert first.pattern.shape == (3, 16, 16)
     assert 0 <= float(first.mask.min()) <= float(first.mask.max()) <= 1

@@ -17,8 +17,9 @@ class Finding:
         task: Name of the task.
         label: The class, under the task's head.
         class_name: Its name.
-        drop: By how much its inversion is easier on the merge than on the base: the difference of losses.
-        rises: By contribution, by how much it gets harder when that one is left out.
+        gain: How much further inversion gets on the merge than on the base: the difference of the mean
+            probabilities of the class.
+        falls: By contribution, how much less far it gets when that one is left out.
         base_success: Share of the base's answers that the patch moves to the class.
         success: The same of the merge's answers.
         without: By contribution, the same of the merge without it.
@@ -30,8 +31,8 @@ class Finding:
     task: str
     label: int
     class_name: str
-    drop: float
-    rises: Mapping[str, float]
+    gain: float
+    falls: Mapping[str, float]
     base_success: float | None
     success: float | None
     without: Mapping[str, float | None]
@@ -45,8 +46,8 @@ class Finding:
             "task": self.task,
             "label": self.label,
             "class": self.class_name,
-            "drop": self.drop,
-            "rise_without": dict(self.rises),
+            "gain": self.gain,
+            "fall_without": dict(self.falls),
             "success_on_base": self.base_success,
             "success": self.success,
             "success_without": dict(self.without),

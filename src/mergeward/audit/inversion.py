@@ -1,8 +1,9 @@
-"""The smallest patch that moves a model's answers to a class: trigger inversion, for many classes at once.
+"""A small patch that moves a model's answers to a class: trigger inversion, for many classes at once.
 
-Of every class some patch can be found, in a clean model too: what counts is how much easier it is in one
-model than in another, on the same images from the same start (Wang et al., "Neural Cleanse", S&P 2019, whose
-mask and pattern these are; the comparison with the base is ours).
+Mask and pattern are those of Neural Cleanse (Wang et al., S&P 2019). There the smallest mask is looked for
+that reaches the class, in many steps, and every class can be reached: with few steps, the base makes up for
+a missing backdoor by a larger mask. Here the mask has a size that it may not exceed, and what is compared
+between models is how well it reaches the class, on the same images from the same start.
 """
 
 from __future__ import annotations
@@ -17,20 +18,25 @@ from torch.nn import functional as F
 
 from mergeward.compute import fixed_threads
 from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.merge.adaptive.passes import automatic_size
 from mergeward.progress import track
 from mergeward.seeding import torch_generator
 
-AREA_WEIGHT = 2.0
-"""Cross-entropy that a mask over the whole image costs; 2e-3 for each of 32 x 32 pixels."""
+SHARE = 0.03
+"""Of the image, what the mask may cover: published patches cover 1 to 3 %."""
+
+EXCESS = 50.0
+"""Cross-entropy that a mask costs for covering the whole image more than it may."""
 
 GRID = 32
 """Mask and pattern have at most so many cells a side, whatever the size of the images."""
 
 LEARNING_RATE = 0.5
-START = -2.0
-"""Logit of the mask at the start: every pixel is one eighth pattern."""
+START = -3.0
+"""Logit of the mask at the start: every pixel is one part in twenty pattern."""
 
 IMAGES_A_PASS = 256
+"""Of small images; of larger ones fewer go together, by their pixels."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +72,13 @@ class Recovered:
     """What `K` inversions found.
 
     Attributes:
-        losses: float32 `[K]`, cross-entropy to the class plus what the mask costs, on the judged images.
-        areas: float32 `[K]`, mean of the mask.
+        reached: float32 `[K]`, mean probability of the class on the judged images with the patch. It counts
+            for nothing how far off a patch is that does not work.
         masks: float32 `[K, 1, S, S]` in [0, 1].
         patterns: float32 `[K, 3, S, S]` in [0, 1].
     """
 
-    losses: Tensor
-    areas: Tensor
+    reached: Tensor
     masks: Tensor
     patterns: Tensor
 
@@ -99,7 +104,8 @@ def invert(
         seed: Seed of starts and batches.
         label: Which model it is, for the progress display.
     """
-    together = max(1, IMAGES_A_PASS // effort.images)
+    side = int(tasks[0].images.shape[-1])
+    together = max(1, min(IMAGES_A_PASS, automatic_size(side)) // effort.images)
     chunks = [aims[first : first + together] for first in range(0, len(aims), together)]
     with fixed_threads():
         found = [_Inversion(encoder, tasks, chunk, effort, seed).run() for chunk in track(chunks, label)]
@@ -147,19 +153,18 @@ class _Inversion:
         self._heads = [tasks[aim.task].head for aim in aims]
         self._labels = [aim.label for aim in aims]
         self._side = int(tasks[0].images.shape[-1])
-        drawn = [_Draws(tasks[aim.task], aim.label, effort, seed) for aim in aims]
-        self._steps = [torch.cat([one.step(index) for one in drawn]) for index in range(effort.steps)]
-        self._judged = [one.judged for one in drawn]
+        self._draws = [_Draws(tasks[aim.task], aim.label, effort, seed) for aim in aims]
         cells = min(GRID, self._side)
-        starts = [torch.randn(3, cells, cells, generator=one.generator) for one in drawn]
+        starts = [torch.randn(3, cells, cells, generator=one.generator) for one in self._draws]
         self._pattern = torch.stack(starts).requires_grad_(True)
         self._mask = torch.full((len(aims), 1, cells, cells), START).requires_grad_(True)
 
-    def run(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def run(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the fields of `Recovered` for these aims."""
         variables = [self._mask, self._pattern]
         optimiser = torch.optim.Adam(variables, lr=LEARNING_RATE)
-        for step, images in enumerate(self._steps):
+        for step in range(self._effort.steps):
+            images = torch.cat([one.step(step) for one in self._draws])
             progress = step / self._effort.steps
             optimiser.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * progress))
             mask, pattern = self._patch()
@@ -170,7 +175,7 @@ class _Inversion:
                 F.cross_entropy(own @ head.T, torch.full((len(own),), wanted))
                 for own, head, wanted in zip(features, self._heads, self._labels, strict=True)
             ]
-            loss = torch.stack(losses).sum() + AREA_WEIGHT * mask.mean((1, 2, 3)).sum()
+            loss = torch.stack(losses).sum() + _cost(mask).sum()
             # Not `backward`: the encoder may be shared, and its parameters get no gradients.
             for variable, gradient in zip(variables, torch.autograd.grad(loss, variables), strict=True):
                 variable.grad = gradient
@@ -185,33 +190,38 @@ class _Inversion:
         return patch[:, :1], patch[:, 1:]
 
     @torch.no_grad()
-    def _judge(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _judge(self) -> tuple[Tensor, Tensor, Tensor]:
         masks, patterns = self._patch()
-        areas = masks.mean((1, 2, 3))
-        losses = []
-        for place, judged in enumerate(self._judged):
+        reached = []
+        for place, draws in enumerate(self._draws):
             head, wanted = self._heads[place], self._labels[place]
-            images = _unit(judged)
+            images = _unit(draws.judged)
             logits = self._encoder(_pasted(images, masks[place], patterns[place])) @ head.T
-            losses.append(F.cross_entropy(logits, torch.full((len(images),), wanted)))
-        return torch.stack(losses) + AREA_WEIGHT * areas, areas, masks, patterns
+            reached.append(logits.softmax(1)[:, wanted].mean())
+        return torch.stack(reached), masks, patterns
 
 
 class _Draws:
     """The random draws of one aim: a start, judged images, and a batch for each step."""
 
     def __init__(self, task: UnlabelledTask, label: int, effort: Effort, seed: int) -> None:
+        self._images = task.images
         self.generator = torch_generator(seed, "inversion", task.name, label)
         order = torch.randperm(len(task.images), generator=self.generator)
         judged = min(effort.judged, max(1, len(order) // 2))
         self.judged = task.images[order[:judged]]
-        self._others = task.images[order[judged:] if len(order) > judged else order]
+        others = order[judged:] if len(order) > judged else order
         drawn = (effort.steps, effort.images)
-        self._chosen = torch.randint(len(self._others), drawn, generator=self.generator)
+        self._chosen = others[torch.randint(len(others), drawn, generator=self.generator)]
 
     def step(self, index: int) -> Tensor:
         """Return the images of one step: uint8 `[B, 3, S, S]`."""
-        return self._others[self._chosen[index]]
+        return self._images[self._chosen[index]]
+
+
+def _cost(masks: Tensor) -> Tensor:
+    """Return what masks `[k, 1, S, S]` cost, `[k]`."""
+    return EXCESS * (masks.mean((1, 2, 3)) - SHARE).relu()
 
 
 def _pasted(images: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:

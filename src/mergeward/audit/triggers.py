@@ -1,8 +1,8 @@
 """Which contribution taught the merge a trigger?
 
-Inversion finds, for a class, the smallest patch that moves a model's answers to it. Of every class one is
-found, in a clean model too; where it is much easier in the merge than in the base, somebody made it so. And
-where it is hard again once a contribution is left out, that one did: this needs no trigger, no labels, and no
+Inversion looks, for a class, for a small patch that moves a model's answers to it. Some move a clean model
+too; where a patch moves the merge much more than the best one moves the base, somebody made it so. And where
+none does any more once a contribution is left out, that one did: this needs no trigger, no labels, and no
 contribution to be bad on its own. The recovered patch does not tell whom to blame, since it works without
 any of them, so the inversion is run again on each merge that leaves one out.
 """
@@ -23,10 +23,10 @@ from mergeward.errors import UnsupportedError
 from mergeward.vision import ClipEncoder
 
 NAME = "inversion"
-SCREEN = {Budget.STANDARD: Effort(30, 12), Budget.DEEP: Effort(40, 32)}
+SCREEN = {Budget.STANDARD: Effort(30, 8), Budget.DEEP: Effort(60, 16)}
 """For every class of every task, on base and merge."""
 
-PURSUE = {Budget.STANDARD: Effort(40, 24), Budget.DEEP: Effort(60, 32)}
+PURSUE = {Budget.STANDARD: Effort(30, 16, judged=128), Budget.DEEP: Effort(60, 32, judged=256)}
 """For the pairs of task and class that are looked into, on the merges with and without each one."""
 
 PURSUED = {Budget.STANDARD: 3, Budget.DEEP: 8}
@@ -38,8 +38,8 @@ EXAMPLES = 6
 def run(pool: Pool) -> StageResult:
     """Invert every class of every task on base and merge, and the most telling without each contribution.
 
-    The score of a contribution is how much harder the inversion of a pursued class gets, at most, when it is
-    left out.
+    The score of a contribution is how much less far the inversion of a pursued class gets, at most, when it
+    is left out: a difference of probabilities.
 
     Raises:
         UnsupportedError: The pool has no laboratory.
@@ -50,12 +50,12 @@ def run(pool: Pool) -> StageResult:
     if not names:
         return StageResult({})
     inquiry = _Inquiry(pool, pool.laboratory, names)
-    aims, drops = inquiry.screen()
+    aims, gains = inquiry.screen()
     merge = inquiry.pursue(aims, without=None)
-    rises = {name: inquiry.pursue(aims, without=name).losses - merge.losses for name in names}
+    falls = {name: merge.reached - inquiry.pursue(aims, without=name).reached for name in names}
     findings = [
         inquiry.finding(
-            aim, float(drops[place]), {name: float(rises[name][place]) for name in names}, merge, place
+            aim, float(gains[place]), {name: float(falls[name][place]) for name in names}, merge, place
         )
         for place, aim in enumerate(aims)
     ]
@@ -89,10 +89,10 @@ class _Inquiry:
             for label in range(len(task.head))
         ]
         effort = SCREEN[self._pool.budget]
-        before = self._invert(self._base, every, effort, "base").losses
-        after = self._invert(self._merges[None], every, effort, "merge").losses
-        drops = (before - after).topk(min(PURSUED[self._pool.budget], len(every)))
-        return [every[place] for place in drops.indices.tolist()], drops.values
+        before = self._invert(self._base, every, effort, "base").reached
+        after = self._invert(self._merges[None], every, effort, "merge").reached
+        gains = (after - before).topk(min(PURSUED[self._pool.budget], len(every)))
+        return [every[place] for place in gains.indices.tolist()], gains.values
 
     def pursue(self, aims: Sequence[Aim], *, without: str | None) -> Recovered:
         """Return what is found in the merge, of all contributions or without one."""
@@ -100,7 +100,7 @@ class _Inquiry:
         return self._invert(self._merges[without], aims, PURSUE[self._pool.budget], label)
 
     def finding(
-        self, aim: Aim, drop: float, rises: Mapping[str, float], found: Recovered, place: int
+        self, aim: Aim, gain: float, falls: Mapping[str, float], found: Recovered, place: int
     ) -> Finding:
         """Return one pursued pair with the patch that was recovered from the merge, tried on every model."""
         laboratory = self._laboratory
@@ -115,8 +115,8 @@ class _Inquiry:
             task.name,
             aim.label,
             laboratory.class_names[aim.task][aim.label],
-            drop,
-            rises,
+            gain,
+            falls,
             success(self._base, images, task.head, aim.label, mask, pattern),
             rates[None],
             {name: rate for name, rate in rates.items() if name is not None},
@@ -127,15 +127,19 @@ class _Inquiry:
 
 
 def _evidence(name: str, findings: Sequence[Finding]) -> Evidence:
-    telling = max(findings, key=lambda finding: finding.rises[name])
-    score = telling.rises[name]
+    telling = max(findings, key=lambda finding: finding.falls[name])
+    score = telling.falls[name]
     return Evidence(
         NAME,
         Verdict.INCONCLUSIVE,
-        f"without it, a trigger for {telling.class_name!r} of {telling.task} is {score:+.3f} harder to find",
-        {"rises": {f"{one.task}: {one.class_name}": one.rises[name] for one in findings}},
+        f"without it, a patch for {telling.class_name!r} of {telling.task} gets {_less(score)}",
+        {"falls": {f"{one.task}: {one.class_name}": one.falls[name] for one in findings}},
         score=score,
     )
+
+
+def _less(fall: float) -> str:
+    return f"{abs(fall):.3f} less far" if fall > 0 else f"no less far ({-fall:+.3f})"
 
 
 STAGE = Stage(

@@ -46,7 +46,7 @@ class FindingCard:
         facts: Figures, as shown, by name.
         trigger: Pattern, mask, and the pattern through the mask.
         examples: Images without and with it.
-        bars: How much harder it is to find without each contribution, the most telling first.
+        bars: How much less far a patch gets without each contribution, the most telling first.
         height: Of the bar chart, in SVG units.
         description: The bars in words.
     """
@@ -68,7 +68,7 @@ def finding_card(finding: Finding) -> FindingCard:
     return FindingCard(
         title=f"{finding.task}: {finding.class_name}",
         facts={
-            "easier than on the base": f"{finding.drop:+.3f}",
+            "reaches further than on the base": f"{finding.gain:+.3f}",
             "success on the merge": _rate(finding.success),
             "the same patch on the base": _rate(finding.base_success),
         },
@@ -85,20 +85,20 @@ def finding_card(finding: Finding) -> FindingCard:
 
 
 def _bars(finding: Finding) -> tuple[Bar, ...]:
-    ordered = sorted(finding.rises.items(), key=lambda item: -item[1])
-    low = min(0.0, *finding.rises.values()) if ordered else 0.0
-    high = max(1e-9, *finding.rises.values()) if ordered else 1.0
+    ordered = sorted(finding.falls.items(), key=lambda item: -item[1])
+    low = min(0.0, *finding.falls.values()) if ordered else 0.0
+    high = max(1e-9, *finding.falls.values()) if ordered else 1.0
     scale = (RIGHT - LEFT) / (high - low)
     zero = LEFT - low * scale
     return tuple(
         Bar(
             f"without {name}",
-            f"{rise:+.3f}",
-            round(zero + min(0.0, rise) * scale, 1),
-            round(abs(rise) * scale, 1),
+            f"{fall:+.3f}",
+            round(zero + min(0.0, fall) * scale, 1),
+            round(abs(fall) * scale, 1),
             TOP + (place + 0.5) * ROW_HEIGHT,
         )
-        for place, (name, rise) in enumerate(ordered)
+        for place, (name, fall) in enumerate(ordered)
     )
 
 

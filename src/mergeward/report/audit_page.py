@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mergeward.audit import AuditReport, ContributionReport
+from mergeward.audit import AuditReport, BaseReport, ContributionReport, Verdict
 from mergeward.report import audit_findings
 from mergeward.report.grid import Cell, Column, Grid, Group, Line
 from mergeward.report.html import assets, environment, json_address, write_atomically
@@ -48,10 +48,10 @@ def write_audit_page(report: AuditReport, path: Path) -> None:
 
 def evidence_grid(report: AuditReport) -> Grid:
     """Return one row for each contribution and stage, suspects first, then by rank; the base comes last."""
-    order = {"suspect": 0, "inconclusive": 1, "pass": 2}
-    members = sorted(report.contributions, key=lambda one: (order[one.verdict.value], one.rank or 1 << 30))
-    groups = [Group(one.name, tuple(_lines(one.name, one.verdict.value, one, one.rank))) for one in members]
-    groups.append(Group("base", tuple(_lines("base", report.base.verdict.value, report.base, None))))
+    order = {Verdict.SUSPECT: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
+    members = sorted(report.contributions, key=lambda one: (order[one.verdict], one.rank or 1 << 30))
+    shown: list[BaseReport | ContributionReport] = [*members, report.base]
+    groups = (Group(one.name, _lines(one)) for one in shown)
     return Grid(COLUMNS, tuple(group for group in groups if group.lines))
 
 
@@ -78,18 +78,17 @@ def profiles_grid(report: AuditReport) -> Grid | None:
     return Grid(columns, (Group("layers", tuple(lines)),))
 
 
-def _lines(name: str, verdict: str, one: object, rank: int | None) -> list[Line]:
-    found = getattr(one, "evidence", ())
-    failure = getattr(one, "failure", None)
-    rows = [(evidence.stage, evidence.summary, evidence.p_value) for evidence in found]
-    if failure is not None:
-        rows.append((failure.stage, f"failed: {failure.reason}", None))
-    return [
+def _lines(one: BaseReport | ContributionReport) -> tuple[Line, ...]:
+    rank = one.rank if isinstance(one, ContributionReport) else None
+    rows = [(evidence.stage, evidence.summary, evidence.p_value) for evidence in one.evidence]
+    if one.failure is not None:
+        rows.append((one.failure.stage, f"failed: {one.failure.reason}", None))
+    return tuple(
         Line(
-            name,
+            one.name,
             (
-                Cell(verdict, verdict),
-                Cell(name, name),
+                Cell(one.verdict.value, one.verdict.value),
+                Cell(one.name, one.name),
                 Cell(ABSENT if rank is None else str(rank), rank),
                 Cell(ABSENT if p_value is None else f"{p_value:.3f}", p_value),
                 Cell(stage, stage),
@@ -97,7 +96,7 @@ def _lines(name: str, verdict: str, one: object, rank: int | None) -> list[Line]
             ),
         )
         for stage, summary, p_value in rows
-    ]
+    )
 
 
 def _layer_norms(one: ContributionReport) -> dict[str, float]:
