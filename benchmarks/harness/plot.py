@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 380, 280
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 34, 44
+WIDTH, HEIGHT = 380, 298
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 52, 44
 COLOURS = ("first", "second", "third", "fourth")
 
 STYLE = """
@@ -89,7 +89,7 @@ def _panel(panel: Panel) -> Iterator[str]:
         f'<text class="axis" x="{middle:g}" y="{HEIGHT - 8}" text-anchor="middle">'
         f"{escape(panel.horizontal)}</text>"
     )
-    yield f'<text class="axis" x="{LEFT - 40}" y="{TOP - 2}">{escape(panel.vertical)}</text>'
+    yield f'<text class="axis" x="{LEFT - 40}" y="{TOP - 12}">{escape(panel.vertical)}</text>'
     for index, (name, line) in enumerate(panel.series.items()):
         colour = COLOURS[index % len(COLOURS)]
         places = [_place(x, y, right, top) for x, y in sorted(line)]
