@@ -1,6 +1,8 @@
-"""Writes a page for each measured run: `python docs/write_results.py`.
+"""Writes what was measured into the pages of results: `python docs/write_results.py`.
 
-Reads every `docs/results/NAME.json`, which `mergeward demo --json` writes, and makes `docs/results/NAME.md`.
+Reads every `docs/results/NAME.json`, which `mergeward demo --json` writes, and makes
+`docs/results/NAME.md`. Reads every `docs/results/NAME.sqlite`, which `mergeward bench run` writes, and makes
+the table in `docs/results/NAME.md` between the two comments there.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from pathlib import Path
 from draw_results import load
 
 from mergeward.bench import Results
+from mergeward.bench.export import export
+from mergeward.bench.store import read_run
 from mergeward.report import markdown_controls, markdown_table
 from mergeward.report.headline import findings
 
@@ -62,11 +66,24 @@ the strongest attack's trigger. The interval covers the finite number of test im
 """
 
 
+START, END = "<!-- table: made by docs/write_results.py -->\n", "<!-- table: end -->\n"
+
+
+def with_table(text: str, run: Path) -> str:
+    """Return a page with the table of a suite's run between its comments."""
+    before, _, rest = text.partition(START)
+    after = rest.partition(END)[2]
+    return f"{before}{START}\n{export(read_run(run), 'md')}\n{END}{after}"
+
+
 def main() -> None:
     """Write the page of every run."""
     for figures in sorted(FOLDER.glob("*.json")):
         text = page(figures.stem, load(figures))
         figures.with_suffix(".md").write_text(text, encoding="utf-8")
+    for run in sorted(FOLDER.glob("*.sqlite")):
+        place = run.with_suffix(".md")
+        place.write_text(with_table(place.read_text(encoding="utf-8"), run), encoding="utf-8")
 
 
 if __name__ == "__main__":

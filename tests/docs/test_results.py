@@ -11,7 +11,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from mergeward.bench import Controls, Results, Row
+from mergeward.bench.export import export
 from mergeward.bench.results import Control
+from mergeward.bench.store import read_run
 from mergeward.report import chart, markdown_table
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -108,3 +110,12 @@ def test_the_picture_has_a_dot_for_every_merge_and_stays_inside() -> None:
     ]
     assert dots == [chart.position(row.asr) for row in invented().rows]
     assert {"BadNets", "mine"} <= {text.text for text in root.iter(f"{SVG}text")}
+
+
+RUNS = sorted((REPOSITORY / "docs" / "results").glob("*.sqlite"))
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.stem)
+def test_a_page_has_the_table_of_its_run(run: Path) -> None:
+    text = run.with_suffix(".md").read_text(encoding="utf-8")
+    assert export(read_run(run), "md") in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -9,7 +10,7 @@ from mergeward.checkpoint import weights
 from mergeward.checkpoint.writer import Output
 from mergeward.cli.app import run
 
-SECONDS_A_PIECE = 0.002
+SECONDS_A_PIECE = float(os.environ["SECONDS_A_PIECE"])
 
 weights.SYNC_BYTES = 1 << 20
 write = Output.write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -54,7 +55,8 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def start(models: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+def start(models: Path, out: Path, *options: str, pace: float = 0.002) -> subprocess.Popen[str]:
+    """Begin a merge that takes `pace` seconds a tensor."""
     command = [
         sys.executable,
         str(SLOW),
@@ -64,7 +66,9 @@ def start(models: Path, out: Path, *options: str) -> subprocess.Popen[str]:
         "--shard-size",
         "8MB",
     ]
-    return subprocess.Popen([*command, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    env = {**os.environ, "SECONDS_A_PIECE": str(pace)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*command, *options], env=env, stderr=pipe, stdout=pipe, text=True)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -86,7 +90,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_bytes_are_the_same(
     models: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    process = start(models, out)
+    process = start(models, out, pace=0.1)  # however late the signal comes, it is not done
     wait_for((scratch(out) / JOURNAL).exists)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -32,7 +32,7 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, A
         for name, tensor in tensors.items()
     }
     layout = Layout(infos, dtype=None, metadata={NOTES: json.dumps(notes)})
-    unnamed = path.with_name(path.name + ".new")
+    unnamed = _unnamed(path)
     descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         layout.write_header(descriptor)
@@ -58,3 +58,13 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise OutputError(f"{path}: damaged ({error}); run without resuming to begin anew") from error
+
+
+def remove_state(path: Path) -> None:
+    """Remove a state if there is one, and what a run killed while it wrote one left."""
+    path.unlink(missing_ok=True)
+    _unnamed(path).unlink(missing_ok=True)
+
+
+def _unnamed(path: Path) -> Path:
+    return path.with_name(path.name + ".new")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mergeward.checkpoint.state import read_state, write_state
+from mergeward.checkpoint.state import read_state, remove_state, write_state
 from mergeward.compute import thread_count
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.adaptive.learning import Saved
@@ -54,7 +54,7 @@ class StateFile:
 
     def remove(self) -> None:
         """Drop the state: the merge has ended."""
-        self._path.unlink(missing_ok=True)
+        remove_state(self._path)
 
 
 def learning_identity(tasks: Sequence[UnlabelledTask]) -> str:
