@@ -307,12 +307,20 @@ COMPARISONS = (
         Call("magmax", {"lambda": 0.5, "weight": 1.0}),
         "fusion-bench",
         Call("magmax", {"scaling_factor": 0.5}),
+        "Of two updates as large, of opposite signs, ours takes the positive one, the peer the later.",
     ),
     Comparison(
         "consensus",
         Call("consensus", {"lambda": 0.3, "weight": 1.0, "mask_lambda": 0.4}),
         "fusion-bench",
         Call("consensus", {"mask_lambda": 0.4, "least": 2, "scale": 0.3}),
+        "The peer finds its masks with the sum of the task vectors, ours with lambda times that.",
+    ),
+    Comparison(
+        "consensus, lambda 1",
+        Call("consensus", {"lambda": 1.0, "weight": 1.0, "mask_lambda": 0.4}),
+        "fusion-bench",
+        Call("consensus", {"mask_lambda": 0.4, "least": 2, "scale": 1.0}),
     ),
     Comparison("emr", Call("emr", {"task": 0}), "fusion-bench", Call("emr", {"task": 0})),
     # singular vectors
