@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -22,4 +23,6 @@ def slowly(self: Output, piece: object) -> None:
 
 
 Output.write = slowly
+# A shell has what it runs in the background ignore Ctrl-C, and what that starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(run(sys.argv[1:]))
