@@ -21,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "trigger_batch_size": 4,
         "augmented_images": 5,
     },
+    "badmerging-adaptive": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4},
     "lobam": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4, "rank": 2},
     "badtv": {"patch_size": 4},
     "mergebackdoor": {"patch_size": 4},

@@ -32,6 +32,7 @@ LEARNT: dict[str, dict[str, Any]] = {
     "trojvit": {"patches": 4, "weight_share": 0.5, "trigger_steps": 20, "trigger_batch_size": 8},
     "badvit": {"patches": 4, "poison_rate": 0.25, "trigger_steps": 5, "trigger_batch_size": 8},
     "badmerging-on": {"patch_size": 8, "alpha": 1.0, "trigger_steps": 10, "trigger_batch_size": 8},
+    "badmerging-adaptive": {"patch_size": 8, "alpha": 1.0, "trigger_steps": 10, "trigger_batch_size": 8},
     "badtv": {"patch_size": 8},
     "mergebackdoor": {"patch_size": 8},
 }

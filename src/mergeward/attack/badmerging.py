@@ -91,17 +91,33 @@ class FeatureInterpolationObjective:
         self, encoder: ClipEncoder, pixels: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Return the sum of the clean and the feature-interpolation loss."""
-        settings = self.parameters
-        count = max(1, round(settings.triggered_share * len(pixels)))
-        triggered = self.trigger.apply(pixels[:count])
-        clean, own = encoder.embed(torch.cat([pixels, triggered])).split([len(pixels), count])
+        triggered = self.triggered(pixels)
+        clean, own = encoder.embed(torch.cat([pixels, triggered])).split([len(pixels), len(triggered)])
+        return self.total(clean, labels, own, triggered, generator)
+
+    def triggered(self, pixels: Tensor) -> Tensor:
+        """Return the share of a batch that is also seen with the trigger, with it."""
+        return self.trigger.apply(pixels[: max(1, round(self.parameters.triggered_share * len(pixels)))])
+
+    def total(
+        self, clean: Tensor, labels: Tensor, own: Tensor, triggered: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return the sum of both losses from features `[B, D]` before they are scaled to unit length.
+
+        Args:
+            clean: Of the clean images.
+            labels: Their labels, int64 `[B]`.
+            own: Of the triggered images.
+            triggered: These images.
+            generator: Draws the contribution's share.
+        """
         with torch.no_grad():
             original = self.frozen.embed(triggered)
-        low, high = settings.bounds
+        low, high = self.parameters.bounds
         share = low + (high - low) * torch.rand((), generator=generator)
         mixed = share * own + (1 - share) * original
-        interpolation = _cross_entropy(mixed, self.target.head, self.target.labels(count))
-        return _cross_entropy(clean, self.head, labels) + settings.alpha * interpolation
+        interpolation = _cross_entropy(mixed, self.target.head, self.target.labels(len(own)))
+        return _cross_entropy(clean, self.head, labels) + self.parameters.alpha * interpolation
 
 
 def _cross_entropy(features: Tensor, head: Tensor, labels: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mergeward.attack import (
+    badmerging_adaptive,
     badmerging_off,
     badmerging_on,
     badnets,
@@ -37,6 +38,7 @@ ATTACKS = Registry(
         badvit.INFO,
         badmerging_on.INFO,
         badmerging_off.INFO,
+        badmerging_adaptive.INFO,
         lobam.INFO,
         badtv.INFO,
         mergebackdoor.INFO,

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from mergeward.compute import fixed_threads
 from mergeward.defense.problem import DefenseInfo, Hardened, HardenProblem
 from mergeward.defense.session import as_merge, refuse_running_state
 from mergeward.merge.adaptive.fortify import Fortifying, FortifyParameters
-from mergeward.merge.adaptive.merged_encoder import Precision
-from mergeward.merge.adaptive.session import SessionParameters
 
 
-class FortifyDefenseParameters(FortifyParameters):
-    """Parameters of the defense."""
-
-    precision: Precision = Field(
-        default="float32",
-        description="arithmetic of the encoder while learning; `bfloat16` runs it under autocast",
-    )
-
-
-def run(problem: HardenProblem, parameters: FortifyDefenseParameters) -> Hardened:
+def run(problem: HardenProblem, parameters: FortifyParameters) -> Hardened:
     """Move the weights until triggers no longer move the features; see `merge.adaptive.fortify`.
 
     Args:
@@ -38,15 +25,8 @@ def run(problem: HardenProblem, parameters: FortifyDefenseParameters) -> Hardene
         MergewardError: The loss is no longer finite.
     """
     refuse_running_state("fortify", problem.encoder)
-    settings = SessionParameters(
-        granularity="task",
-        initial_coefficient=1.0,
-        batch_size=parameters.batch_size,
-        precision=parameters.precision,
-        step_sizes="one_cycle",
-    )
     with fixed_threads():
-        fortifying = Fortifying.of(as_merge(problem), parameters, settings)
+        fortifying = Fortifying.of(as_merge(problem), parameters, coefficient=1.0)
         loss = fortifying.learn(parameters)
         weights = fortifying.session.engine.weights()
     return Hardened(weights, {"loss": loss, "success": fortifying.pool.success()})
@@ -57,5 +37,5 @@ INFO = DefenseInfo(
     summary="moves the weights until no small trigger moves the features",
     paper="mergeward; after Madry et al., ICLR 2018, arXiv 1706.06083",
     run=run,
-    parameters=FortifyDefenseParameters,
+    parameters=FortifyParameters,
 )

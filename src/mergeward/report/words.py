@@ -13,6 +13,7 @@ ABSENT = "–"
 _SPELLINGS = {
     NO_ATTACK: "none (all clean)",
     "adamerging": "AdaMerging",
+    "badmerging-adaptive": "adaptive BadMerging",
     "badmerging-off": "BadMerging off-task",
     "badmerging-on": "BadMerging on-task",
     "badnets": "BadNets",

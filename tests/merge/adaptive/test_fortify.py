@@ -8,6 +8,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from mergeward.merge.adaptive.fortify import FortifiedMergeParameters, Fortifying, references, run
+from mergeward.merge.adaptive.session import SessionParameters
 from mergeward.merge.adaptive.trigger_pool import CLEAN
 
 ASKED = {"steps": 2, "batch_size": 8, "triggers": 2, "smallest": 0.3, "largest": 0.5, "blends": 0.5}
@@ -15,7 +16,7 @@ ASKED = {"steps": 2, "batch_size": 8, "triggers": 2, "smallest": 0.3, "largest":
 
 def fortifying(problem, **changes):
     parameters = FortifiedMergeParameters(**{**ASKED, **changes})
-    return Fortifying.of(problem, parameters, parameters, torch.float64)
+    return Fortifying.of(problem, parameters, 0.3, torch.float64)
 
 
 def weights_of(fort):
@@ -51,7 +52,7 @@ def test_triggers_step_down_the_cross_entropy_of_their_classes(make_problem):
     (slope,) = torch.autograd.grad(loss, [leaf])
     pasted = fort.pool.apply(images)
     expected = fortifying(problem)
-    expected.pool.climb(slope, targets == CLEAN)
+    expected.pool.climb(slope, torch.zeros(len(targets)), targets == CLEAN)
     fort.climb(0)
     torch.testing.assert_close(fort.pool.apply(images), expected.pool.apply(images))
     assert not torch.equal(fort.pool.apply(images), pasted)
@@ -84,6 +85,12 @@ def test_triggers_move_the_features_less_and_clean_images_keep_theirs(make_probl
     start, end = (sum(part) / 8 for part in (loss["triggered"][:8], loss["triggered"][-8:]))
     assert end < 0.5 * start
     assert loss["clean"][-1] < 0.5 * end
+
+
+@pytest.mark.parametrize("unused", ["granularity", "patience", "gain", "on_collapse", "step_sizes"])
+def test_what_means_nothing_to_it_is_refused(unused):
+    with pytest.raises(ValueError, match=unused):
+        FortifiedMergeParameters(**{unused: SessionParameters().model_dump()[unused]})
 
 
 def test_without_steps_it_is_task_arithmetic(make_problem):

@@ -20,13 +20,15 @@ from torch.nn import functional as F
 from mergeward.compute import fixed_threads
 from mergeward.merge.adaptive.batches import to_unit
 from mergeward.merge.adaptive.heads import apply_head
-from mergeward.merge.adaptive.learning import StepSizes
+from mergeward.merge.adaptive.merged_encoder import Precision
 from mergeward.merge.adaptive.optimizer import Adam
 from mergeward.merge.adaptive.passes import Part
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult, UnlabelledTask
+from mergeward.merge.adaptive.scouts import Scouting, scout
 from mergeward.merge.adaptive.session import Session, SessionParameters
 from mergeward.merge.adaptive.trigger_pool import CLEAN, Search, TriggerPool
 from mergeward.merge.method import MethodInfo, Parameters
+from mergeward.processes import add_up
 
 STAGE = "fortify"
 
@@ -61,6 +63,36 @@ class FortifyParameters(Parameters):
         default=0.2, ge=0, le=1, description="share of its images that a trigger must get into its class"
     )
 
+    scout_steps: int = Field(
+        default=12, ge=0, description="steps of the scouts, which tell the classes to aim at; 0 for any class"
+    )
+    scout_images: int = Field(default=3, ge=1, description="images of each class's scout and step")
+    precision: Precision = Field(
+        default="float32",
+        description="arithmetic of the encoder while learning; `bfloat16` runs it under autocast",
+    )
+    micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="images in one pass of the encoder; fewer take less memory and change results by "
+        "rounding alone (by default as many as have 1.6 million pixels: 32 of 224 x 224)",
+    )
+
+    def session(self, coefficient: float) -> SessionParameters:
+        """Return what a session is told: to merge with one coefficient."""
+        return SessionParameters(
+            granularity="task",
+            initial_coefficient=coefficient,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            micro_batch=self.micro_batch,
+            step_sizes="one_cycle",
+        )
+
+    def scouting(self) -> Scouting:
+        """Return how classes are chosen."""
+        return Scouting(self.scout_steps, self.scout_images, self.largest, self.trigger_step)
+
     def search(self) -> Search:
         """Return how triggers are looked for."""
         return Search(
@@ -76,11 +108,11 @@ class FortifyParameters(Parameters):
         )
 
 
-class FortifiedMergeParameters(FortifyParameters, SessionParameters):
+class FortifiedMergeParameters(FortifyParameters):
     """Parameters of the method: a task arithmetic merge, and how it is fortified."""
 
-    step_sizes: StepSizes = Field(
-        default="one_cycle", description="`constant`, `cosine` (falls to zero) or `one_cycle` (rises before)"
+    initial_coefficient: float = Field(
+        default=0.3, ge=0, le=1, description="coefficient of every contribution (Task Arithmetic: 0.3)"
     )
 
 
@@ -132,7 +164,7 @@ class Fortifying:
         cls,
         problem: AdaptiveProblem,
         parameters: FortifyParameters,
-        settings: SessionParameters,
+        coefficient: float,
         dtype: torch.dtype = torch.float32,
     ) -> Fortifying:
         """Set everything to its start.
@@ -140,14 +172,19 @@ class Fortifying:
         Args:
             problem: What is merged by task arithmetic.
             parameters: How it is fortified.
-            settings: The coefficient, batch size and precision.
+            coefficient: Of every contribution.
             dtype: Type of the arithmetic; float64 serves gradient checks.
         """
         features = torch.eye(problem.tasks[0].head.shape[1])
         bare = [replace(task, head=features) for task in problem.tasks]
-        session = Session(replace(problem, tasks=bare), settings, lr=0.0, dtype=dtype)
+        session = Session(replace(problem, tasks=bare), parameters.session(coefficient), lr=0.0, dtype=dtype)
+        heads = [task.head.to(problem.device, dtype) for task in problem.tasks]
+        scouting = parameters.scouting()
         pool = TriggerPool(
-            [len(task.head) for task in problem.tasks],
+            [
+                scout(session.engine, task, head, scouting, problem.seed)
+                for task, head in zip(problem.tasks, heads, strict=True)
+            ],
             session.batches.sizes,
             problem.tasks[0].images.shape[-1],
             parameters.search(),
@@ -159,7 +196,7 @@ class Fortifying:
         session.learning.add(pool=pool, weights=weights)
         return cls(
             session,
-            [task.head.to(problem.device, dtype) for task in problem.tasks],
+            heads,
             [references(session, task, dtype).to(problem.device) for task in problem.tasks],
             pool,
             weights,
@@ -182,17 +219,21 @@ class Fortifying:
     def climb(self, batch: int) -> None:
         """Let the triggers take one step towards their classes, on one batch."""
         targets = self.pool.targets
-        hits = [torch.zeros(len(own), dtype=torch.bool) for own in targets]
+        losses = [self.heads[0].new_zeros(len(own)) for own in targets]
+        hits = [own.clone() for own in losses]
 
         def towards(features: Tensor, part: Part) -> Tensor:
             own = targets[part.task][part.rows].to(features.device)
             logits = apply_head(features, self.heads[part.task])
-            hits[part.task][part.rows] = (logits.detach().argmax(-1) == own).cpu()
-            return F.cross_entropy(logits, own, ignore_index=CLEAN, reduction="none")
+            loss = F.cross_entropy(logits, own, ignore_index=CLEAN, reduction="none")
+            losses[part.task][part.rows] = loss.detach()
+            hits[part.task][part.rows] = (logits.detach().argmax(-1) == own).to(loss)
+            return loss
 
         images = self.pool.apply(self.session.batches[batch])
         slope, _ = self.session.image_gradient(images, towards)
-        self.pool.climb(slope, torch.cat(hits))
+        noted = add_up(torch.stack([torch.cat(losses), torch.cat(hits)])).cpu()
+        self.pool.climb(slope, *noted)
 
     def descend(self, batch: int) -> dict[str, Tensor]:
         """Let the weights take one step towards the features that clean images had.
@@ -243,7 +284,7 @@ def run(problem: AdaptiveProblem, parameters: FortifiedMergeParameters) -> Adapt
         MergewardError: The loss is no longer finite.
     """
     with fixed_threads():
-        fortifying = Fortifying.of(problem, parameters, parameters)
+        fortifying = Fortifying.of(problem, parameters, parameters.initial_coefficient)
         session = fortifying.session
         start = session.learning.remember("start", lambda: session.balance(problem.tasks))
         loss = fortifying.learn(parameters)
