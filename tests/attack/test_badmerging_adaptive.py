@@ -60,25 +60,25 @@ def test_without_a_step_it_is_badmerging(
         torch.testing.assert_close(slope, slopes[name], rtol=1e-4, atol=1e-5)
 
 
-def test_the_step_is_as_long_as_asked_for_and_goes_down_the_drift(
+def test_the_step_goes_down_the_drift_and_is_polyaks(
     plain: FeatureInterpolationObjective, tuned: ClipEncoder, data: TrainingData
 ) -> None:
     pixels = data.pixels[:6].float() / 255
     tuned.requires_grad_(True)
     there = tuned.embed(pixels).detach()
-    objective = OutlastingObjective(plain, 0.02)
-    moved = objective.without_trigger(tuned, TRIGGER.apply(pixels), there)
+    moved = OutlastingObjective(plain, 0.5).without_trigger(tuned, TRIGGER.apply(pixels), there)
 
-    slopes = gradient(tuned, drift(tuned, pixels, there))
-    base = dict(plain.frozen.named_parameters())
-    change = torch.cat([(value - base[name]).flatten() for name, value in tuned.named_parameters()]).norm()
-    factor = 0.02 * change / torch.cat([slope.flatten() for slope in slopes.values()]).norm()
+    before = drift(tuned, pixels, there)
+    slopes = gradient(tuned, before)
+    before = before.detach()
+    factor = 0.5 * before / sum(slope.square().sum() for slope in slopes.values())
     for name, value in tuned.named_parameters():
         torch.testing.assert_close(moved[f"encoder.{name}"], value - factor * slopes[name])
 
     after = copy.deepcopy(tuned)
     after.load_state_dict({name.removeprefix("encoder."): value.detach() for name, value in moved.items()})
-    assert float(drift(after, pixels, there)) < float(drift(tuned, pixels, there))
+    with torch.no_grad():
+        assert 0.25 * before < drift(after, pixels, there) < 0.75 * before
 
 
 def test_the_triggered_images_are_seen_after_the_step(
@@ -86,7 +86,7 @@ def test_the_triggered_images_are_seen_after_the_step(
 ) -> None:
     pixels, labels = data.pixels[:6].float() / 255, data.labels[:6]
     tuned.requires_grad_(True)
-    objective = OutlastingObjective(plain, 0.1)
+    objective = OutlastingObjective(plain, 1.0)
     found = objective(tuned, pixels, labels, torch.Generator().manual_seed(2))
 
     triggered, clean = plain.triggered(pixels), tuned.embed(pixels).detach()

@@ -26,10 +26,10 @@ class BadMergingAdaptiveParameters(BadMergingParameters):
     """Parameters of the adaptive form, and those of BadMerging."""
 
     unlearning: float = Field(
-        default=0.3,
+        default=1.0,
         ge=0,
-        description="length of the step that takes the trigger out, over the length of the change from the "
-        "base so far (ours)",
+        description="share of what the trigger does to the features that one step takes out, to first order "
+        "(ours)",
     )
 
 
@@ -37,13 +37,14 @@ class BadMergingAdaptiveParameters(BadMergingParameters):
 class OutlastingObjective:
     """BadMerging's objective, of which the triggered images are seen after a step of unlearning.
 
-    That step goes down `mean (1 - cos(f(x+t), f(x)))`, what fortify descends, and is `unlearning` times as
-    long as the change from the base so far. Its direction is taken as given: no gradient goes through it, as
-    in sharpness-aware minimisation (Foret et al., arXiv 2010.01412), whose step goes the other way.
+    That step goes down `d = mean (1 - cos(f(x+t), f(x)))`, what fortify descends: by `unlearning d g / |g|^2`
+    along its gradient g, Polyak's step, which would leave `(1 - unlearning) d` if d were linear. It is taken
+    as given: no gradient goes through it, as in sharpness-aware minimisation (Foret et al., arXiv
+    2010.01412), whose step goes the other way.
 
     Attributes:
         plain: BadMerging's objective.
-        unlearning: Relative length of the step.
+        unlearning: Share of d that the step takes away.
     """
 
     plain: FeatureInterpolationObjective
@@ -70,9 +71,8 @@ class OutlastingObjective:
         weights = dict(encoder.named_parameters())
         drift = 1 - F.cosine_similarity(encoder.embed(triggered), clean).mean()
         slopes = torch.autograd.grad(drift, list(weights.values()))
-        base = dict(self.plain.frozen.named_parameters())
-        change = _length([value.detach() - base[name] for name, value in weights.items()])
-        factor = self.unlearning * change / _length(slopes).clamp(min=torch.finfo(torch.float32).tiny)
+        steepness = torch.stack([slope.square().sum() for slope in slopes]).sum()
+        factor = self.unlearning * drift.detach() / steepness.clamp(min=torch.finfo(steepness.dtype).tiny)
         moved = zip(weights.items(), slopes, strict=True)
         return {f"encoder.{name}": value - factor * slope for (name, value), slope in moved}
 
@@ -86,10 +86,6 @@ class _Embedding(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.encoder.embed(pixels)
-
-
-def _length(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    return torch.stack([tensor.square().sum() for tensor in tensors]).sum().sqrt()
 
 
 def run(problem: AttackProblem, parameters: BadMergingAdaptiveParameters) -> Backdoored:
