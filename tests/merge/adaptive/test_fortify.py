@@ -87,6 +87,15 @@ def test_triggers_move_the_features_less_and_clean_images_keep_theirs(make_probl
     assert loss["clean"][-1] < 0.5 * end
 
 
+def test_triggers_begin_with_the_classes_that_scouts_came_near(make_problem, monkeypatch):
+    near = [len(task.head) - 1 for task in make_problem().tasks]
+    losses = [50.0 * (torch.arange(own + 1) != own) for own in near]
+    monkeypatch.setattr(Fortifying, "scout", lambda self, scouting: losses)
+    fort = fortifying(make_problem(), head_start=0)
+    fort.learn(FortifiedMergeParameters(**{**ASKED, "steps": 0, "head_start": 0}))
+    assert [set(own.tolist()) for own in fort.pool.targets] == [{CLEAN, own} for own in near]
+
+
 @pytest.mark.parametrize("unused", ["granularity", "patience", "gain", "on_collapse", "step_sizes"])
 def test_what_means_nothing_to_it_is_refused(unused):
     with pytest.raises(ValueError, match=unused):

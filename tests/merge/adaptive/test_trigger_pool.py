@@ -15,6 +15,7 @@ SEARCH = Search(
     per_task=2,
     smallest=0.25,
     largest=0.4,
+    places=1,
     corners=0.0,
     blends=0.0,
     opacity=0.2,
@@ -25,11 +26,8 @@ SEARCH = Search(
 IMAGES = torch.rand(sum(SIZES), 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
 
-LOSSES = (torch.zeros(4), torch.zeros(5))
-
-
-def pool(seed=0, losses=LOSSES, **changes):
-    return TriggerPool(losses, SIZES, SIDE, dataclasses.replace(SEARCH, **changes), seed)
+def pool(seed=0, **changes):
+    return TriggerPool((4, 5), SIZES, SIDE, dataclasses.replace(SEARCH, **changes), seed)
 
 
 def climb(triggers, slopes, share, loss=0.0):
@@ -69,6 +67,19 @@ def test_patches_in_corners_touch_two_edges(seed):
     for image in (triggers.apply(IMAGES) != IMAGES).any(1)[torch.cat(triggers.targets) != CLEAN]:
         assert bool(image[0].any() | image[-1].any())
         assert bool(image[:, 0].any() | image[:, -1].any())
+
+
+def test_a_trigger_in_several_places_covers_more_and_with_enough_of_them_every_corner():
+    def covered(places):
+        triggers = pool(places=places, corners=1.0)
+        return (triggers.apply(IMAGES) != IMAGES).any(1)[0]
+
+    assert int(covered(1).sum()) < int(covered(2).sum()) < int(covered(40).sum())
+    every = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    for rows in (slice(3), slice(-3, None)):
+        for columns in (slice(3), slice(-3, None)):
+            every[rows, columns] = True
+    assert torch.equal(covered(40), every)
 
 
 def test_a_blend_is_faint_everywhere():
@@ -116,7 +127,8 @@ def test_what_does_not_reach_its_class_gives_way_and_what_does_stays_for_longer(
 def test_classes_that_are_near_are_aimed_at_and_those_that_turn_out_far_are_left():
     near = torch.full((4,), 50.0)
     near[2] = 0
-    triggers = pool(losses=(near, torch.zeros(5)))
+    triggers = pool()
+    triggers.aim([near, torch.zeros(5)])
     assert set(triggers.targets[0].tolist()) == {CLEAN, 2}
     for _ in range(SEARCH.tries):
         climb(triggers, slope(), 0, loss=100.0)

@@ -51,6 +51,7 @@ class FortifyParameters(Parameters):
     trigger_step: float = Field(default=0.06, gt=0, description="step of a trigger's pixels, in [0, 1]")
     smallest: float = Field(default=0.12, gt=0, le=1, description="least side of a patch over the image's")
     largest: float = Field(default=0.22, gt=0, le=1, description="greatest side of a patch over the image's")
+    places: int = Field(default=3, ge=1, description="patches of each trigger, in different places")
     corners: float = Field(default=0.5, ge=0, le=1, description="share of patches that lie in a corner")
     blends: float = Field(
         default=0.0, ge=0, le=1, description="share of triggers that are faint pictures over the whole image"
@@ -62,7 +63,6 @@ class FortifyParameters(Parameters):
     reach: float = Field(
         default=0.2, ge=0, le=1, description="share of its images that a trigger must get into its class"
     )
-
     scout_steps: int = Field(
         default=12, ge=0, description="steps of the scouts, which tell the classes to aim at; 0 for any class"
     )
@@ -99,6 +99,7 @@ class FortifyParameters(Parameters):
             per_task=self.triggers,
             smallest=self.smallest,
             largest=self.largest,
+            places=self.places,
             corners=self.corners,
             blends=self.blends,
             opacity=self.opacity,
@@ -144,6 +145,7 @@ class Fortifying:
     """One merged model while it is fortified.
 
     Attributes:
+        problem: What is merged.
         session: The model; what its losses take for logits are features.
         heads: The tasks' heads, `[C_t, D]`.
         references: The unfortified model's features of every task's adapt images, `[N_t, D]`.
@@ -152,6 +154,7 @@ class Fortifying:
         clean_weight: Weight of the clean images, beside that of triggered ones, 1.
     """
 
+    problem: AdaptiveProblem
     session: Session
     heads: Sequence[Tensor]
     references: Sequence[Tensor]
@@ -179,12 +182,8 @@ class Fortifying:
         bare = [replace(task, head=features) for task in problem.tasks]
         session = Session(replace(problem, tasks=bare), parameters.session(coefficient), lr=0.0, dtype=dtype)
         heads = [task.head.to(problem.device, dtype) for task in problem.tasks]
-        scouting = parameters.scouting()
         pool = TriggerPool(
-            [
-                scout(session.engine, task, head, scouting, problem.seed)
-                for task, head in zip(problem.tasks, heads, strict=True)
-            ],
+            [len(head) for head in heads],
             session.batches.sizes,
             problem.tasks[0].images.shape[-1],
             parameters.search(),
@@ -195,6 +194,7 @@ class Fortifying:
         weights = Weights(session, parameters.lr)
         session.learning.add(pool=pool, weights=weights)
         return cls(
+            problem,
             session,
             heads,
             [references(session, task, dtype).to(problem.device) for task in problem.tasks],
@@ -207,6 +207,7 @@ class Fortifying:
         """Let triggers and weights move in turn; return the losses of every step, by part."""
         learning, head_start, climbs = self.session.learning, parameters.head_start, parameters.climbs
         if not learning.begun(STAGE):
+            self.pool.aim(self.scout(parameters.scouting()))
             for batch in range(head_start):
                 self.climb(batch)
         for step in learning.steps(STAGE, parameters.steps, paced=[self.weights.optimizer]):
@@ -215,6 +216,12 @@ class Fortifying:
                 self.climb(batch)
             learning.record(self.descend(first + climbs))
         return {name: learning.losses.get(name, []) for name in ("triggered", "clean")}
+
+    def scout(self, scouting: Scouting) -> list[Tensor]:
+        """Return how far the model is from each class of each task after a few steps: `[C_t]` for each."""
+        engine, seed = self.session.engine, self.problem.seed
+        pairs = zip(self.problem.tasks, self.heads, strict=True)
+        return [scout(engine, task, head, scouting, seed) for task, head in pairs]
 
     def climb(self, batch: int) -> None:
         """Let the triggers take one step towards their classes, on one batch."""

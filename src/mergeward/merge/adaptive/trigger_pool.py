@@ -1,9 +1,10 @@
 """A pool of triggers that an adversary looks for in a merged model: what an unknown trigger may be like.
 
-Every trigger belongs to a task and a class of it, and is pasted in one place: x (1 - m) + v m, with m the
-opacity of each pixel. A patch is opaque in a small square; a blend is faint everywhere. The values v climb
-towards the class, a step at a time, while the model changes: a trigger that reaches its class stays and goes
-on, one that does not is replaced by another. Classes are drawn by how near triggers have come to them.
+Every trigger belongs to a task and a class of it, and is pasted: x (1 - m) + v m, with m the opacity of each
+pixel. Patches are opaque, in a few small squares at once so that more places are looked at; a blend is faint
+everywhere. The values v climb towards the class, a step at a time, while the model changes: a trigger that
+reaches its class stays and goes on, one that does not is replaced by another. Classes are drawn by how near
+triggers have come to them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Search:
         per_task: Triggers of each task at a time.
         smallest: Least side of a patch, as a share of the image's.
         largest: Greatest side of a patch, likewise.
+        places: Patches of each trigger; they may overlap.
         corners: Share of the patches that lie in one of the four corners; the others lie anywhere.
         blends: Share of the triggers that are blends.
         opacity: Of blends.
@@ -43,6 +45,7 @@ class Search:
     per_task: int
     smallest: float
     largest: float
+    places: int
     corners: float
     blends: float
     opacity: float
@@ -55,8 +58,7 @@ class TriggerPool:
     """Triggers, dealt over the images of a batch; every `per_task + 1`-th image of a task stays clean.
 
     Args:
-        losses: For each task, float64 `[C_t]`: how far triggers have been from each of its classes, in
-            cross-entropy. A class is drawn with a probability that falls with it, as `exp(-loss)`.
+        classes: Number of classes of each task.
         sizes: Images of each task in a batch.
         side: Height and width of the images.
         search: What triggers look like.
@@ -70,7 +72,7 @@ class TriggerPool:
 
     def __init__(
         self,
-        losses: Sequence[Tensor],
+        classes: Sequence[int],
         sizes: Sequence[int],
         side: int,
         search: Search,
@@ -78,8 +80,7 @@ class TriggerPool:
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
     ) -> None:
-        self._task = [task for task in range(len(losses)) for _ in range(search.per_task)]
-        self._losses = [own.double().clone() for own in losses]
+        self._task = [task for task in range(len(classes)) for _ in range(search.per_task)]
         self._side = side
         self._search = search
         self._random = torch_generator(seed, "adversarial triggers")
@@ -96,7 +97,17 @@ class TriggerPool:
         self._classes = torch.zeros(count, dtype=torch.int64)
         self._ages = torch.zeros(count, dtype=torch.int64)
         self._hits = torch.zeros(count, dtype=torch.float64)
-        for index in range(count):
+        self.aim([torch.zeros(own) for own in classes])
+
+    def aim(self, losses: Sequence[Tensor]) -> None:
+        """Begin anew, with classes that are drawn by how far triggers have been from them.
+
+        Args:
+            losses: In cross-entropy, `[C_t]` for each task. A class is drawn with a probability that falls
+                with it, as `exp(-loss)`; the pool's own triggers change it as they climb.
+        """
+        self._losses = [own.double().clone() for own in losses]
+        for index in range(len(self._task)):
             self._replace(index)
 
     @property
@@ -170,9 +181,11 @@ class TriggerPool:
         if self._share() < self._search.blends:
             self._opacity[index] = self._search.opacity
             return
-        side = self._patch_side()
-        top, left = self._corner(side) if self._share() < self._search.corners else self._anywhere(side)
-        self._opacity[index, :, top : top + side, left : left + side] = 1
+        for _ in range(self._search.places):
+            side = self._patch_side()
+            in_corner = self._share() < self._search.corners
+            top, left = self._corner(side) if in_corner else self._anywhere(side)
+            self._opacity[index, :, top : top + side, left : left + side] = 1
 
     def _patch_side(self) -> int:
         least, most = (
