@@ -60,7 +60,7 @@ def find(folders: Iterable[Path], base: str) -> list[Made]:
         base: Digest of the base.
     """
     found: dict[tuple[str, str, str, int, float], Made] = {}
-    for path in sorted(_weights(folders), key=lambda path: path.stat().st_mtime_ns):
+    for path in sorted(_weights(folders), key=lambda path: (path.stat().st_mtime_ns, path)):
         one = _made(path.parent, base)
         if one is not None:
             found[one.label, one.task, str(one.target_task), one.seed, one.learning_rate] = one

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,17 +51,17 @@ def attacker(task: str, seed: int, target: str, partner: Path | None = None) -> 
     return Made(Path("/bad"), task, "badnets", seed, 0.1, target, partner=partner)
 
 
-def row(scores: Sequence[float], attackers: Sequence[int], **changed: object) -> Row:
+def row(scores: Sequence[float], attackers: Sequence[int], *, pool: str = "one", bank: bool = False) -> Row:
     members = [{"task": "moss", "attacks": place in attackers} for place in range(len(scores))]
     ranks = [1 + sum(other > score for other in scores) for score in scores]
     attack, success = ("badnets", 0.9) if attackers else (None, None)
-    plain = Row("one", False, attack, members, success, 0.1, {"inversion": scores}, ranks, 2.0, 3.0)
-    return Row(**{**plain.__dict__, **changed})  # type: ignore[arg-type]
+    return Row(pool, bank, attack, members, success, 0.1, {"inversion": scores}, ranks, 2.0, 3.0)
 
 
 def test_contributions_to_the_base_are_found_once(tmp_path: Path) -> None:
-    written(tmp_path / "a" / "model", "finetune")
-    newest = written(tmp_path / "b" / "model", "finetune")
+    newest = written(tmp_path / "a" / "model", "finetune")
+    older = written(tmp_path / "b" / "model", "finetune")
+    os.utime(older / "model.safetensors", (1, 1))
     written(tmp_path / "c" / "model", "finetune", base="cd" * 32)
     bad = written(tmp_path / "d" / "model", "mergebackdoor", seed=2, target="moss")
     partner = written(tmp_path / "d" / "model-partner", "mergebackdoor", seed=2, target="moss")
@@ -106,7 +108,6 @@ def test_the_partner_of_an_attacker_comes_under_the_name_of_another_task() -> No
     assert claims[Path("/bad")] == "moss"
     assert claims[Path("/partner")] != "moss"
     assert sum(one.attacks for one in pool.members) == 2
-    assert len(set(claims.values())) == len(claims)
 
 
 def test_first_is_who_stands_out_alone() -> None:
@@ -122,8 +123,8 @@ def test_suspects_stand_out_as_few_clean_pools_do() -> None:
     one = row([0.1, 0.5], [1])
     assert bank.p_value("inversion", 0.5) == pytest.approx(0.05)
     assert bank.suspects(one, ["inversion"]) == [1]
-    both = row([0.1, 0.5], [1], scores={"inversion": [0.1, 0.5], "statistics": [0.0, 0.0]})
-    wider = Bank([row([0.0], [], scores={**other.scores, "statistics": [0.0]}) for other in bank.rows])
+    both = replace(one, scores={**one.scores, "statistics": [0.0, 0.0]})
+    wider = Bank([replace(other, scores={**other.scores, "statistics": [0.0]}) for other in bank.rows])
     assert wider.suspects(both, ["inversion", "statistics"]) == []
 
 
@@ -134,7 +135,7 @@ def test_the_tables_count_hits_misses_and_alarms() -> None:
     assert "| badnets | 2 | 90 | 10 | 2 | 1 | 1 of 2 | 1 | 0 | 3 |" in by_attack
     assert "| none | 1 | – |  |  |  |  |  | 1 | 3 |" in by_attack
     assert "| inversion | 1 of 2 | 1 of 2 | 1 of 1 |" in by_stage
-    assert "| missed | 2 | 90 | 0.050, 0.100, 0.700 |" in misses
+    assert "| missed | 2 | 90 | 0.050, 0.100, 0.750 |" in misses
     assert misses.count("\n") == 3
 
 
