@@ -23,7 +23,7 @@ from mergeward.errors import UnsupportedError
 from mergeward.vision import ClipEncoder
 
 NAME = "inversion"
-SCREEN = {Budget.STANDARD: Effort(15, 8, judged=24), Budget.DEEP: Effort(30, 16, judged=48)}
+SCREEN = {Budget.STANDARD: Effort(15, 4, judged=24), Budget.DEEP: Effort(30, 16, judged=48)}
 """For every class of every task."""
 
 PURSUE = {Budget.STANDARD: Effort(30, 16, judged=96), Budget.DEEP: Effort(60, 32, judged=256)}
