@@ -8,20 +8,19 @@ every `docs/results/NAME.sqlite`, which `mergeward bench run` writes, and makes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from claims import claims_table
 from draw_results import load
+from matrix import ATTACKED, CLEAN, accuracy, matrix, success
 
 from mergeward.bench import Results
-from mergeward.bench.estimate import Estimate
 from mergeward.bench.export import export
 from mergeward.bench.store import RunFile, read_run
 from mergeward.bench.summary import Line, summarise
 from mergeward.report import markdown_controls, markdown_table
 from mergeward.report.headline import findings
-from mergeward.report.words import label, percent
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
@@ -91,55 +90,15 @@ def tables(run: RunFile) -> str:
     every = export(run, "md")
     return f"""Attack success, %, with 95 % intervals over seeds; in round brackets on the clean merge.
 
-{matrix(lines, _success)}
+{matrix(lines, success)}
 Accuracy, %, mean over the tasks.
 
-{matrix(lines, _accuracy, also="clean merge")}
+{matrix(lines, accuracy, (ATTACKED, CLEAN))}
 <details markdown="1"><summary>Every figure, with every control</summary>
 
 {every}
 </details>
 """
-
-
-def matrix(lines: Sequence[Line], cell: Callable[[Line], str], also: str = "") -> str:
-    """Return a table with a row for each attack and a column for each merge.
-
-    Args:
-        lines: Of a run.
-        cell: What to say of a merge.
-        also: A kind of merge without attackers that has a row, too.
-    """
-    shown = [line for line in lines if line.kind in {"attacked merge", also}]
-    columns = list(dict.fromkeys(_merge(line) for line in shown))
-    rows: dict[str, dict[str, str]] = {}
-    for line in shown:
-        rows.setdefault(_row(line), {}).setdefault(_merge(line), cell(line))
-    table = [["attack", *columns], ["---", *["---:"] * len(columns)]]
-    table += [[name, *(cells.get(column, "") for column in columns)] for name, cells in rows.items()]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
-
-
-def _row(line: Line) -> str:
-    axes = ", ".join(f"{axis.partition('.')[2] or axis} {value}" for axis, value in line.axes.items())
-    return ", ".join(part for part in (label(line.attack), axes) if part).replace("_", " ")
-
-
-def _merge(line: Line) -> str:
-    return " + ".join(label(name) for name in (line.method, line.defense) if name != "none")
-
-
-def _success(line: Line) -> str:
-    control = "" if line.clean_success is None else f" ({percent(line.clean_success.mean)})"
-    return f"{_interval(line.success)}{control}"
-
-
-def _accuracy(line: Line) -> str:
-    return _interval(line.accuracy)
-
-
-def _interval(rate: Estimate | None) -> str:
-    return "" if rate is None else f"{percent(rate.mean)} [{percent(rate.low)}–{percent(rate.high)}]"
 
 
 def write(folder: Path) -> None:

@@ -66,8 +66,14 @@ def _scatter(plot: scatter.Plot) -> Callable[[Axes], None]:
         front = plot.front
         axes.plot([100 * one.success for one in front], [100 * one.accuracy for one in front], "k-", lw=0.8)
         for number, one in enumerate(plot.points):
-            style = {"color": COLOURS[number % 6], "marker": MARKERS[number // 6 % 6]}
-            axes.plot([100 * one.success], [100 * one.accuracy], linestyle="none", label=one.name, **style)
+            axes.plot(
+                [100 * one.success],
+                [100 * one.accuracy],
+                color=COLOURS[number % 6],
+                marker=MARKERS[number // 6 % 6],
+                linestyle="none",
+                label=one.name,
+            )
         axes.set(title=plot.title, xlabel="attack success, %", ylabel="accuracy, %")
 
     return draw
