@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any
 
 from mergeward.bench.estimate import Estimate
+from mergeward.bench.store import CellRow, RunFile
 from mergeward.bench.summary import Line
 from mergeward.report.words import label, percent
 
@@ -25,9 +28,23 @@ def matrix(lines: Sequence[Line], say: Say, kinds: tuple[str, ...] = (ATTACKED,)
     columns = list(dict.fromkeys(_merge(line) for line in shown))
     rows: dict[str, dict[str, str]] = {}
     for line in shown:
-        rows.setdefault(_row(line), {}).setdefault(_merge(line), say(line))
+        rows.setdefault(_named(line.attack, line.axes), {}).setdefault(_merge(line), say(line))
     table = [["attack", *columns], ["---", *["---:"] * len(columns)]]
     table += [[name, *(cells.get(column, "") for column in columns)] for name, cells in rows.items()]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+
+
+def costs(run: RunFile) -> str:
+    """Return what making each attack's contributions took, as a Markdown table: the median over seeds."""
+    rows: dict[str, list[CellRow]] = {}
+    for row in run.done:
+        if row.kind == "attacker alone" and row.attack_seconds is not None:
+            rows.setdefault(_named(row.attack, row.axes), []).append(row)
+    table = [["attack", "seconds", "peak memory, MB"], ["---", "---:", "---:"]]
+    for name, members in rows.items():
+        seconds = median(row.attack_seconds or 0 for row in members)
+        memory = max(row.attack_peak_bytes or 0 for row in members)
+        table.append([name, f"{seconds:.0f}", f"{memory / 1e6:.0f}"])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
 
 
@@ -53,9 +70,10 @@ def accuracy_alone(line: Line) -> str:
     return percent(line.accuracy.mean)
 
 
-def _row(line: Line) -> str:
-    axes = ", ".join(f"{axis.partition('.')[2] or axis} {value}" for axis, value in line.axes.items())
-    return ", ".join(part for part in (label(line.attack), axes) if part).replace("_", " ")
+def _named(attack: str, axes: Mapping[str, Any]) -> str:
+    """Return an attack and where it lies on the axes, in words."""
+    places = [f"{axis.partition('.')[2] or axis} {value}" for axis, value in axes.items()]
+    return ", ".join([label(attack), *places]).replace("_", " ")
 
 
 def _merge(line: Line) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from claims import claims_table
 from draw_results import load
-from matrix import ATTACKED, CLEAN, accuracy, matrix, success
+from matrix import ATTACKED, CLEAN, accuracy, costs, matrix, success
 
 from mergeward.bench import Results
 from mergeward.bench.export import export
@@ -94,6 +94,9 @@ def tables(run: RunFile) -> str:
 Accuracy, %, mean over the tasks.
 
 {matrix(lines, accuracy, (ATTACKED, CLEAN))}
+What making an attack's contributions took, fine-tuning included:
+
+{costs(run)}
 <details markdown="1"><summary>Every figure, with every control</summary>
 
 {every}

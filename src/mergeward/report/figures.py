@@ -103,7 +103,8 @@ def _curves(plot: curves.Plot) -> Callable[[Axes], None]:
                 markerfacecolor="white" if curve.is_control else COLOURS[number % 6],
                 label=None if curve.is_control else curve.name,
             )
-        axes.set(title=plot.title, xlabel=plot.axis, ylabel=f"{plot.measure}, %", ylim=(0, 100))
+        title = f"{plot.title} (broken: without the attacker)"
+        axes.set(title=title, xlabel=plot.axis, ylabel=f"{plot.measure}, %", ylim=(0, 100))
 
     return draw
 
