@@ -95,7 +95,7 @@ def _made(folder: Path, base: str) -> Made | None:
         record.method,
         record.seed,
         float(str(record.parameters["learning_rate"])),
-        None if record.trigger is None else str(record.trigger["target_task"]),
+        None if record.trigger is None else str(record.trigger.get("target_task", record.task)),
         bool(record.parameters.get("own_images", False)),
         partner if partner.is_dir() else None,
     )
