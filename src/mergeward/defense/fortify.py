@@ -26,7 +26,7 @@ def run(problem: HardenProblem, parameters: FortifyParameters) -> Hardened:
     """
     refuse_running_state("fortify", problem.encoder)
     with fixed_threads():
-        fortifying = Fortifying.of(as_merge(problem), parameters, coefficient=1.0)
+        fortifying = Fortifying.of(as_merge(problem), parameters, parameters.session(coefficient=1.0))
         loss = fortifying.learn(parameters)
         weights = fortifying.session.engine.weights()
     return Hardened(weights, {"loss": loss, "success": fortifying.pool.success()})

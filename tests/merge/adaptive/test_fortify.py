@@ -16,7 +16,7 @@ ASKED = {"steps": 2, "batch_size": 8, "triggers": 2, "smallest": 0.3, "largest":
 
 def fortifying(problem, **changes):
     parameters = FortifiedMergeParameters(**{**ASKED, **changes})
-    return Fortifying.of(problem, parameters, 0.3, torch.float64)
+    return Fortifying.of(problem, parameters, parameters.session(0.3), torch.float64)
 
 
 def weights_of(fort):
@@ -96,7 +96,7 @@ def test_triggers_begin_with_the_classes_that_scouts_came_near(make_problem, mon
     assert [set(own.tolist()) for own in fort.pool.targets] == [{CLEAN, own} for own in near]
 
 
-@pytest.mark.parametrize("unused", ["granularity", "patience", "gain", "on_collapse", "step_sizes"])
+@pytest.mark.parametrize("unused", ["granularity", "patience", "gain", "task_vectors", "step_sizes"])
 def test_what_means_nothing_to_it_is_refused(unused):
     with pytest.raises(ValueError, match=unused):
         FortifiedMergeParameters(**{unused: SessionParameters().model_dump()[unused]})

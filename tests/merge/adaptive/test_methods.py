@@ -11,7 +11,6 @@ from mergeward import progress
 from mergeward.compute import thread_count
 from mergeward.errors import CheckpointError, DataError, MergewardError
 from mergeward.merge.adaptive import UnlabelledTask, balance
-from mergeward.merge.adaptive.session import SessionParameters
 from mergeward.merge.registry import methods
 
 MASKS = {
@@ -32,7 +31,7 @@ QUICK = {
     "fortify": {"steps": 3, "batch_size": 6, "triggers": 2, "smallest": 0.3, "largest": 0.5},
 }
 METHODS = [info for info in methods() if info.kind == "adaptive"]
-LEARNING = [info for info in METHODS if issubclass(info.parameters, SessionParameters)]
+LEARNING = [info for info in METHODS if "on_collapse" in info.parameters.model_fields]
 MEASURING = [info for info in METHODS if info not in LEARNING]
 
 

@@ -20,12 +20,13 @@ from torch.nn import functional as F
 from mergeward.compute import fixed_threads
 from mergeward.merge.adaptive.batches import to_unit
 from mergeward.merge.adaptive.heads import apply_head
+from mergeward.merge.adaptive.learning import finite
 from mergeward.merge.adaptive.merged_encoder import Precision
 from mergeward.merge.adaptive.optimizer import Adam
 from mergeward.merge.adaptive.passes import Part
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult, UnlabelledTask
 from mergeward.merge.adaptive.scouts import Scouting, scout
-from mergeward.merge.adaptive.session import Session, SessionParameters
+from mergeward.merge.adaptive.session import OnCollapse, Session, SessionParameters
 from mergeward.merge.adaptive.trigger_pool import CLEAN, Search, TriggerPool
 from mergeward.merge.method import MethodInfo, Parameters
 from mergeward.processes import add_up
@@ -78,13 +79,14 @@ class FortifyParameters(Parameters):
         "rounding alone (by default as many as have 1.6 million pixels: 32 of 224 x 224)",
     )
 
-    def session(self, coefficient: float) -> SessionParameters:
-        """Return what a session is told: to merge with one coefficient."""
+    def session(self, coefficient: float, on_collapse: OnCollapse = "warn") -> SessionParameters:
+        """Return what a session is told: to merge with one coefficient, and what a collapse leads to."""
         return SessionParameters(
             granularity="task",
             initial_coefficient=coefficient,
             batch_size=self.batch_size,
             precision=self.precision,
+            on_collapse=on_collapse,
             micro_batch=self.micro_batch,
             step_sizes="one_cycle",
         )
@@ -114,6 +116,10 @@ class FortifiedMergeParameters(FortifyParameters):
 
     initial_coefficient: float = Field(
         default=0.3, ge=0, le=1, description="coefficient of every contribution (Task Arithmetic: 0.3)"
+    )
+    on_collapse: OnCollapse = Field(
+        default="warn",
+        description="when the predictions for a task collapse onto few classes: `warn`, or `refuse` to merge",
     )
 
 
@@ -167,7 +173,7 @@ class Fortifying:
         cls,
         problem: AdaptiveProblem,
         parameters: FortifyParameters,
-        coefficient: float,
+        settings: SessionParameters,
         dtype: torch.dtype = torch.float32,
     ) -> Fortifying:
         """Set everything to its start.
@@ -175,12 +181,12 @@ class Fortifying:
         Args:
             problem: What is merged by task arithmetic.
             parameters: How it is fortified.
-            coefficient: Of every contribution.
+            settings: What the session is told.
             dtype: Type of the arithmetic; float64 serves gradient checks.
         """
         features = torch.eye(problem.tasks[0].head.shape[1])
         bare = [replace(task, head=features) for task in problem.tasks]
-        session = Session(replace(problem, tasks=bare), parameters.session(coefficient), lr=0.0, dtype=dtype)
+        session = Session(replace(problem, tasks=bare), settings, lr=0.0, dtype=dtype)
         heads = [task.head.to(problem.device, dtype) for task in problem.tasks]
         pool = TriggerPool(
             [len(head) for head in heads],
@@ -221,7 +227,9 @@ class Fortifying:
         """Return how far the model is from each class of each task after a few steps: `[C_t]` for each."""
         engine, seed = self.session.engine, self.problem.seed
         pairs = zip(self.problem.tasks, self.heads, strict=True)
-        return [scout(engine, task, head, scouting, seed) for task, head in pairs]
+        found = [scout(engine, task, head, scouting, seed) for task, head in pairs]
+        self._check(torch.cat(found))
+        return found
 
     def climb(self, batch: int) -> None:
         """Let the triggers take one step towards their classes, on one batch."""
@@ -240,7 +248,11 @@ class Fortifying:
         images = self.pool.apply(self.session.batches[batch])
         slope, _ = self.session.image_gradient(images, towards)
         noted = add_up(torch.stack([torch.cat(losses), torch.cat(hits)])).cpu()
+        self._check(noted[0])
         self.pool.climb(slope, *noted)
+
+    def _check(self, losses: Tensor) -> None:
+        finite(losses.sum(), STAGE, len(self.session.learning.losses.get("triggered", ())))
 
     def descend(self, batch: int) -> dict[str, Tensor]:
         """Let the weights take one step towards the features that clean images had.
@@ -291,7 +303,8 @@ def run(problem: AdaptiveProblem, parameters: FortifiedMergeParameters) -> Adapt
         MergewardError: The loss is no longer finite.
     """
     with fixed_threads():
-        fortifying = Fortifying.of(problem, parameters, parameters.initial_coefficient)
+        settings = parameters.session(parameters.initial_coefficient, parameters.on_collapse)
+        fortifying = Fortifying.of(problem, parameters, settings)
         session = fortifying.session
         start = session.learning.remember("start", lambda: session.balance(problem.tasks))
         loss = fortifying.learn(parameters)

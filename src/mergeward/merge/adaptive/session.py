@@ -21,6 +21,8 @@ from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult, Un
 from mergeward.merge.method import Parameters
 from mergeward.processes import add_up, process_count, process_number
 
+OnCollapse = Literal["warn", "refuse"]
+
 
 class SessionParameters(Parameters):
     """What every adaptive merge can be told."""
@@ -39,7 +41,7 @@ class SessionParameters(Parameters):
         default="float32",
         description="arithmetic of the encoder while learning; `bfloat16` runs it under autocast",
     )
-    on_collapse: Literal["warn", "refuse"] = Field(
+    on_collapse: OnCollapse = Field(
         default="warn",
         description="when the predictions for a task collapse onto few classes, which entropy rewards: "
         "`warn`, or `refuse` to merge",
