@@ -15,7 +15,6 @@ SEARCH = Search(
     per_task=2,
     smallest=0.25,
     largest=0.4,
-    places=1,
     corners=0.0,
     blends=0.0,
     opacity=0.2,
@@ -67,19 +66,6 @@ def test_patches_in_corners_touch_two_edges(seed):
     for image in (triggers.apply(IMAGES) != IMAGES).any(1)[torch.cat(triggers.targets) != CLEAN]:
         assert bool(image[0].any() | image[-1].any())
         assert bool(image[:, 0].any() | image[:, -1].any())
-
-
-def test_a_trigger_in_several_places_covers_more_and_with_enough_of_them_every_corner():
-    def covered(places):
-        triggers = pool(places=places, corners=1.0)
-        return (triggers.apply(IMAGES) != IMAGES).any(1)[0]
-
-    assert int(covered(1).sum()) < int(covered(2).sum()) < int(covered(40).sum())
-    every = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    for rows in (slice(3), slice(-3, None)):
-        for columns in (slice(3), slice(-3, None)):
-            every[rows, columns] = True
-    assert torch.equal(covered(40), every)
 
 
 def test_a_blend_is_faint_everywhere():

@@ -52,7 +52,6 @@ class FortifyParameters(Parameters):
     trigger_step: float = Field(default=0.06, gt=0, description="step of a trigger's pixels, in [0, 1]")
     smallest: float = Field(default=0.12, gt=0, le=1, description="least side of a patch over the image's")
     largest: float = Field(default=0.22, gt=0, le=1, description="greatest side of a patch over the image's")
-    places: int = Field(default=3, ge=1, description="patches of each trigger, in different places")
     corners: float = Field(default=0.5, ge=0, le=1, description="share of patches that lie in a corner")
     blends: float = Field(
         default=0.0, ge=0, le=1, description="share of triggers that are faint pictures over the whole image"
@@ -65,7 +64,7 @@ class FortifyParameters(Parameters):
         default=0.2, ge=0, le=1, description="share of its images that a trigger must get into its class"
     )
     scout_steps: int = Field(
-        default=12, ge=0, description="steps of the scouts, which tell the classes to aim at; 0 for any class"
+        default=0, ge=0, description="steps of the scouts, which tell the classes to aim at; 0 for any class"
     )
     scout_images: int = Field(default=3, ge=1, description="images of each class's scout and step")
     precision: Precision = Field(
@@ -101,7 +100,6 @@ class FortifyParameters(Parameters):
             per_task=self.triggers,
             smallest=self.smallest,
             largest=self.largest,
-            places=self.places,
             corners=self.corners,
             blends=self.blends,
             opacity=self.opacity,

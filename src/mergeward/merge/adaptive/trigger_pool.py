@@ -1,10 +1,9 @@
 """A pool of triggers that an adversary looks for in a merged model: what an unknown trigger may be like.
 
-Every trigger belongs to a task and a class of it, and is pasted: x (1 - m) + v m, with m the opacity of each
-pixel. Patches are opaque, in a few small squares at once so that more places are looked at; a blend is faint
-everywhere. The values v climb towards the class, a step at a time, while the model changes: a trigger that
-reaches its class stays and goes on, one that does not is replaced by another. Classes are drawn by how near
-triggers have come to them.
+Every trigger belongs to a task and a class of it, and is pasted in one place: x (1 - m) + v m, with m the
+opacity of each pixel. A patch is opaque in a small square; a blend is faint everywhere. The values v climb
+towards the class, a step at a time, while the model changes: a trigger that reaches its class stays and goes
+on, one that does not is replaced by another. Classes are drawn by how near triggers have come to them.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ class Search:
         per_task: Triggers of each task at a time.
         smallest: Least side of a patch, as a share of the image's.
         largest: Greatest side of a patch, likewise.
-        places: Patches of each trigger; they may overlap.
         corners: Share of the patches that lie in one of the four corners; the others lie anywhere.
         blends: Share of the triggers that are blends.
         opacity: Of blends.
@@ -45,7 +43,6 @@ class Search:
     per_task: int
     smallest: float
     largest: float
-    places: int
     corners: float
     blends: float
     opacity: float
@@ -181,11 +178,9 @@ class TriggerPool:
         if self._share() < self._search.blends:
             self._opacity[index] = self._search.opacity
             return
-        for _ in range(self._search.places):
-            side = self._patch_side()
-            in_corner = self._share() < self._search.corners
-            top, left = self._corner(side) if in_corner else self._anywhere(side)
-            self._opacity[index, :, top : top + side, left : left + side] = 1
+        side = self._patch_side()
+        top, left = self._corner(side) if self._share() < self._search.corners else self._anywhere(side)
+        self._opacity[index, :, top : top + side, left : left + side] = 1
 
     def _patch_side(self) -> int:
         least, most = (
