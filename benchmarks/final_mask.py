@@ -81,7 +81,7 @@ def _cells(final: str, found: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
 
 def main() -> None:
     """Measure what the options ask for."""
-    parser = options.parser("Measure what drawing DAM's final masks does.")
+    parser = options.parser("Measure what drawing DAM's final masks does.", repeated=False)
     pool.add_options(parser)
     parser.add_argument(
         "--variant", default="released", choices=("released", "paper"), help="of DAM (%(default)s)"

@@ -76,6 +76,7 @@ SETTINGS = (
     Setting("one cycle, 5 times fewer steps", 5, 2.0, ONE_CYCLE),
     Setting("larger steps, 20 times fewer", 20, 1.0, FAST),
     Setting("larger steps, 10 times fewer", 10, 1.0, FAST),
+    Setting("larger steps until the loss settles", 5, 2.0, {**FAST, "patience": 10}),
     Setting("paper, one cycle, 20 times fewer steps", 20, 2.0, {**ONE_CYCLE, "variant": "paper"}),
 )
 """What is tried beside the released settings."""
@@ -254,7 +255,9 @@ def _now() -> tuple[float, float]:
 
 def main() -> None:
     """Measure what the options ask for."""
-    parser = options.parser("Look for the shortest DAM that comes to the result of the released settings.")
+    parser = options.parser(
+        "Look for the shortest DAM that comes to the result of the released settings.", repeated=False
+    )
     pool.add_options(parser)
     parser.add_argument(
         "--steps", type=options.positive, default=1000, help="steps of each stage as released (%(default)s)"
