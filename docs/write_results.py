@@ -1,19 +1,24 @@
 """Writes what was measured into the pages of results: `python docs/write_results.py`.
 
-Reads every `docs/results/NAME.json`, which `mergeward demo --json` writes, and makes
-`docs/results/NAME.md`. Reads every `docs/results/NAME.sqlite`, which `mergeward bench run` writes, and makes
-the table in `docs/results/NAME.md` between the two comments there.
+Reads what `mergeward demo --json` wrote to `docs/results/NAME.json`, and makes `docs/results/NAME.md`. Reads
+every `docs/results/NAME.sqlite`, which `mergeward bench run` writes, and makes the tables in
+`docs/results/NAME.md` between the two comments there; and from all of them the table of the papers' claims in
+`docs/results/index.md`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from claims import claims_table
 from draw_results import load
+from matrix import ATTACKED, CLEAN, accuracy, costs, matrix, success
 
 from mergeward.bench import Results
 from mergeward.bench.export import export
-from mergeward.bench.store import read_run
+from mergeward.bench.store import RunFile, read_run
+from mergeward.bench.summary import Line, summarise
 from mergeward.report import markdown_controls, markdown_table
 from mergeward.report.headline import findings
 
@@ -66,25 +71,55 @@ the strongest attack's trigger. The interval covers the finite number of test im
 """
 
 
-START, END = "<!-- table: made by docs/write_results.py -->\n", "<!-- table: end -->\n"
+TABLES = "<!-- tables: made by docs/write_results.py -->\n", "<!-- tables: end -->\n"
+CLAIMS = "<!-- claims: made by docs/write_results.py -->\n", "<!-- claims: end -->\n"
 
 
-def with_table(text: str, run: Path) -> str:
-    """Return a page with the table of a suite's run between its comments."""
-    before, _, rest = text.partition(START)
-    after = rest.partition(END)[2]
-    return f"{before}{START}\n{export(read_run(run), 'md')}\n{END}{after}"
+def between(text: str, marks: tuple[str, str], made: str) -> str:
+    """Return a page with what was made between two comments of it."""
+    before, start, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not start or not end:
+        raise ValueError(f"expected {marks[0].strip()} and, after it, {marks[1].strip()}")
+    return f"{before}{start}\n{made}\n{end}{after}"
 
 
-def main() -> None:
-    """Write the page of every run."""
-    for figures in sorted(FOLDER.glob("*.json")):
-        text = page(figures.stem, load(figures))
-        figures.with_suffix(".md").write_text(text, encoding="utf-8")
-    for run in sorted(FOLDER.glob("*.sqlite")):
-        place = run.with_suffix(".md")
-        place.write_text(with_table(place.read_text(encoding="utf-8"), run), encoding="utf-8")
+def tables(run: RunFile) -> str:
+    """Return what a suite's run found: attack success, accuracy, and every figure."""
+    lines = summarise(run)
+    every = export(run, "md")
+    return f"""Attack success, %, with 95 % intervals over seeds; in round brackets on the clean merge.
+
+{matrix(lines, success)}
+Accuracy, %, mean over the tasks.
+
+{matrix(lines, accuracy, (ATTACKED, CLEAN))}
+What making an attack's contributions took, fine-tuning included:
+
+{costs(run)}
+<details markdown="1"><summary>Every figure, with every control</summary>
+
+{every}
+</details>
+"""
+
+
+def write(folder: Path) -> None:
+    """Bring the pages of a folder of results up to date."""
+    for name in TITLES:
+        text = page(name, load(folder / f"{name}.json"))
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    runs: dict[str, Sequence[Line]] = {}
+    for file in sorted(folder.glob("*.sqlite")):
+        run = read_run(file)
+        runs[str(run.about["suite"]["name"])] = summarise(run)
+        _update(file.with_suffix(".md"), TABLES, tables(run))
+    _update(folder / "index.md", CLAIMS, claims_table(runs))
+
+
+def _update(file: Path, marks: tuple[str, str], made: str) -> None:
+    file.write_text(between(file.read_text(encoding="utf-8"), marks, made), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write(FOLDER)

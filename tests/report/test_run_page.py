@@ -8,34 +8,9 @@ from pathlib import Path
 import pytest
 
 from browser import Browser
-from mergeward.bench.measure import Measured
-from mergeward.bench.store import CellRow, RunFile
-from mergeward.evaluate import Rate
+from invented_run import a_run
 from mergeward.report import write_run_page
 from mergeward.report.scatter import pareto
-
-SUITE = {"name": "s", "title": "A <suite>", "summary": "About.", "source": "", "seeds": [0, 1]}
-
-
-def a_run() -> RunFile:
-    cells, rates = [], {}
-    for seed in (0, 1):
-        for kind in ("base", "clean merge", "clean retrain", "attacked merge"):
-            for method, success in (("ties", 90), ("dam", 10)) if kind != "base" else (("none", 5),):
-                attack = "badnets" if kind == "attacked merge" else "none"
-                name = f"{kind}-{method}-{seed}"
-                cells.append(
-                    CellRow(name, len(cells), kind, attack, method, "none", {}, ("warm",), seed, "done")
-                )
-                rate = Rate(success if attack == "badnets" else 4 + seed, 100)
-                rates[name] = (
-                    Measured("accuracy", "warm", Rate(70 + seed, 100)),
-                    Measured("success", "warm", rate, "badnets", "warm", "red"),
-                )
-    cells.append(
-        CellRow("failed", 99, "clean merge", "none", "emr", "none", {}, (), 0, "failed", error="<no luck>")
-    )
-    return RunFile(Path("run.sqlite"), {"suite": SUITE, "base": "0" * 64, "data": None}, tuple(cells), rates)
 
 
 @pytest.fixture(scope="module")

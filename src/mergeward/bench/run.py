@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergeward.bench.engine import Engine, Result, Site, local_engine, workshop_at
+from mergeward.bench.gallery import gallery
 from mergeward.bench.grid import Cell, expand
 from mergeward.bench.measure import cell_key, is_cached
 from mergeward.bench.models import Contribution, contributions
@@ -179,6 +180,8 @@ def run_plan(
                 run.write_failed(key, cause)
         for result in engine.run(plan.site, [plan.cells[key] for key in ready]):
             run.write(ready[result.index], result)
+        failed = {row.cell for row in run.failed}
+        writer.show(gallery(workshop, (cell for key, cell in plan.cells.items() if key not in failed)))
     return RunSummary(out, run.number - len(run.failed), len(finished & plan.cells.keys()), tuple(run.failed))
 
 

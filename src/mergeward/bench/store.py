@@ -7,6 +7,7 @@ Tables:
   for, `axes` and `tasks` JSON, `accuracy` the mean over the tasks, `success` the mean over its own triggers
   (NULL for what has none), `status` "done" or "failed", `error` the cause of a failure.
 - `rates`: one row for each rate that was measured, with its 95 % Wilson interval; see `measure.Measured`.
+- `gallery`: one row for each trigger, with pictures as PNG; see `gallery.TriggerPicture`.
 
 All rates lie between 0 and 1, times are seconds, memory is bytes.
 """
@@ -30,6 +31,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mergeward.bench.cost import Cost
+from mergeward.bench.gallery import TriggerPicture
 from mergeward.bench.grid import Cell
 from mergeward.bench.measure import Measured, Outcome
 from mergeward.bench.models import packages
@@ -114,10 +116,13 @@ _RATE_COLUMNS = (
     "high",
 )
 
+_PICTURE_COLUMNS = tuple(entry.name for entry in fields(TriggerPicture))
+
 SCHEMA = f"""
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cells ({", ".join(CELL_COLUMNS)}, PRIMARY KEY (cell));
 CREATE TABLE rates ({", ".join(_RATE_COLUMNS)}, PRIMARY KEY (cell, measure, attack, target_task, task));
+CREATE TABLE gallery ({", ".join(_PICTURE_COLUMNS)}, PRIMARY KEY (attack));
 """
 
 
@@ -130,12 +135,14 @@ class RunFile:
         about: The table `run`.
         cells: The table `cells`, in the suite's order.
         rates: The table `rates`, by cell.
+        gallery: The table `gallery`.
     """
 
     path: Path
     about: Mapping[str, Any]
     cells: tuple[CellRow, ...]
     rates: Mapping[str, tuple[Measured, ...]]
+    gallery: tuple[TriggerPicture, ...] = ()
 
     @property
     def done(self) -> tuple[CellRow, ...]:
@@ -163,6 +170,12 @@ class RunWriter:
             self._insert("cells", values)
             for one in rates:
                 self._insert("rates", _rate_values(row.cell, one))
+
+    def show(self, pictures: Iterable[TriggerPicture]) -> None:
+        """Write pictures of triggers, in place of those of the same."""
+        with self._connection:
+            for one in pictures:
+                self._insert("gallery", [getattr(one, name) for name in _PICTURE_COLUMNS])
 
     def _insert(self, table: str, values: list[Any]) -> None:
         places = ", ".join("?" * len(values))
@@ -219,9 +232,12 @@ def read_run(path: Path) -> RunFile:
             rates: dict[str, list[Measured]] = {}
             for cell, *values in connection.execute("SELECT * FROM rates ORDER BY rowid"):
                 rates.setdefault(cell, []).append(_measured(values))
+            gallery = tuple(
+                TriggerPicture(*row) for row in connection.execute("SELECT * FROM gallery ORDER BY rowid")
+            )
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise DataError(f"{path}: not a run of 'mergeward bench': {error}") from error
-    return RunFile(path, about, cells, {cell: tuple(entries) for cell, entries in rates.items()})
+    return RunFile(path, about, cells, {cell: tuple(entries) for cell, entries in rates.items()}, gallery)
 
 
 def done_row(

@@ -23,7 +23,7 @@ from mergeward.bench.variants import check_suite
 from mergeward.cli.options import Data, Json, small_base
 from mergeward.cli.terminal import complain, print_json, say, show
 from mergeward.errors import UsageError
-from mergeward.report import write_run_page
+from mergeward.report import write_figures, write_run_page
 from mergeward.testbed import base_path
 from mergeward.vision import load_clip
 
@@ -137,9 +137,16 @@ def export_command(
 def report_command(
     runs: Annotated[list[Path], typer.Argument(help="Files that 'mergeward bench run' wrote.")],
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", help="New folder for the charts as PNG and PDF; needs the extra figures."),
+    ] = None,
 ) -> None:
-    """Write runs as one self-contained HTML page."""
-    write_run_page([read_run(run) for run in runs], out)
+    """Write runs as one self-contained HTML page, and on request their charts as files."""
+    read = [read_run(run) for run in runs]
+    if figures is not None:
+        say(f"figures: {len(write_figures(read, figures))} files in {figures}")
+    write_run_page(read, out)
     say(f"page: {out}")
 
 

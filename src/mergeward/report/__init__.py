@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mergeward.report.audit_page import write_audit_page
+from mergeward.report.figures import write_figures
 from mergeward.report.html import write_page
 from mergeward.report.layers import layers_table, masks_table, write_layers_picture, write_masks_picture
 from mergeward.report.run_page import write_run_page
@@ -20,6 +21,7 @@ __all__ = [
     "results_table",
     "tradeoff_table",
     "write_audit_page",
+    "write_figures",
     "write_layers_picture",
     "write_masks_picture",
     "write_page",

@@ -173,6 +173,12 @@ def picture(pixels: Pixels, side: int, alt: str, caption: str) -> Picture:
     return Picture(_data_address(pixels), round(width * factor), round(height * factor), alt, caption)
 
 
+def png_picture(png: bytes, side: int, alt: str, caption: str) -> Picture:
+    """Return a PNG as a picture of about a wanted side, in CSS pixels."""
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        return picture(np.asarray(image.convert("RGB")), side, alt, caption)
+
+
 def _data_address(pixels: Pixels) -> str:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="PNG", optimize=True)

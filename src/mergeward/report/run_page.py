@@ -7,12 +7,15 @@ from pathlib import Path
 
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.export import as_record
+from mergeward.bench.gallery import TriggerPicture
 from mergeward.bench.store import RunFile
 from mergeward.bench.summary import Line as Summary
 from mergeward.bench.summary import summarise
-from mergeward.report import scatter
+from mergeward.report import curves, scatter
 from mergeward.report.grid import Cell, Column, Grid, Group, Line
 from mergeward.report.html import assets, environment, json_address, write_atomically
+from mergeward.report.paper import Comparison, comparisons
+from mergeward.report.pictures import TRIGGER_SIDE, Picture, png_picture
 from mergeward.report.words import ABSENT, label, percent, points
 
 ATTACKED, CLEAN = "attacked merge", "clean merge"
@@ -44,18 +47,23 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
         OutputError: The file cannot be written.
     """
     every = [(run, summarise(run)) for run in runs]
+    all_lines = [line for _, lines in every for line in lines]
     page = (
         environment()
         .get_template("run.html.j2")
         .render(
             title=", ".join(str(run.about["suite"]["title"]) for run in runs),
-            grid=results_grid([line for _, lines in every for line in lines]),
-            controls=controls_grid([line for _, lines in every for line in lines]),
-            plots=scatter.scatter([line for _, lines in every for line in lines]),
+            grid=results_grid(all_lines),
+            controls=controls_grid(all_lines),
+            plots=scatter.scatter(all_lines),
             axis=scatter,
+            curves=[plot for _, lines in every for plot in curves.curves(lines)],
+            over=curves,
+            papers=papers_grid(comparisons(all_lines)),
+            triggers=[_trigger(one) for run in runs for one in run.gallery],
             suites=[_facts(run) for run in runs],
             failed=[row for run in runs for row in run.cells if row.status != "done"],
-            json_address=json_address([as_record(line) for _, lines in every for line in lines]),
+            json_address=json_address([as_record(line) for line in all_lines]),
             **assets(),
         )
     )
@@ -89,6 +97,62 @@ def controls_grid(lines: Sequence[Summary]) -> Grid:
     kinds = dict.fromkeys(line.kind for line in controls)
     groups = (Group(kind, tuple(_control(line) for line in controls if line.kind == kind)) for kind in kinds)
     return Grid(columns, tuple(groups))
+
+
+def papers_grid(found: Sequence[Comparison]) -> Grid:
+    """Return one row for each figure of a paper that the runs have, too."""
+    columns = (
+        Column("attack", "attack", "attack", numeric=False),
+        Column("method", "method", "method", numeric=False),
+        Column("measure", "measure", "measure", numeric=False),
+        Column("paper", "paper %", "paper"),
+        Column("here", "here %", "here"),
+        Column("difference", "difference, points", "diff."),
+        Column("source", "paper, setting", "paper", numeric=False),
+    )
+    attacks = dict.fromkeys(one.figure.attack for one in found)
+    groups = (
+        Group(
+            attack,
+            tuple(Line(one.figure.method, _compared(one)) for one in found if one.figure.attack == attack),
+        )
+        for attack in attacks
+    )
+    return Grid(columns, tuple(groups))
+
+
+def _is_of(one: Comparison, attack: str) -> bool:
+    return one.figure.attack == attack
+
+
+def _compared(one: Comparison) -> tuple[Cell, ...]:
+    figure = one.figure
+    merge = " + ".join(label(name) for name in (figure.method, figure.defense) if name != "none")
+    measure = "attack success" if figure.measure == "success" else figure.measure
+    difference = Cell("kept", 0.0)
+    if one.difference is not None:
+        difference = Cell(f"{points(one.difference)}{' (!)' if one.is_large else ''}", one.difference)
+    return (
+        _name(figure.attack),
+        Cell(merge, merge),
+        Cell(measure, measure),
+        Cell(f"{'at most ' if figure.at_most else ''}{figure.percent:g}", figure.rate),
+        _estimate(one.here),
+        difference,
+        Cell(f"{one.paper.paper}; {one.paper.setting}", one.paper.paper),
+    )
+
+
+def _trigger(one: TriggerPicture) -> tuple[str, Picture, Picture]:
+    """Return a trigger's heading and its pictures: alone, and on an image."""
+    attack, _, setting = one.attack.partition(" ")
+    name = f"{label(attack)} {setting}".strip()
+    aim = f"{one.kind}; {one.target_class} of {label(one.target_task)}, seed {one.seed}"
+    return (
+        name,
+        png_picture(one.pattern, TRIGGER_SIDE, f"The trigger of {name}", aim),
+        png_picture(one.example, TRIGGER_SIDE, f"A test image with the trigger of {name}", ""),
+    )
 
 
 def _once(lines: Sequence[Summary]) -> list[Summary]:

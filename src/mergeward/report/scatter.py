@@ -15,22 +15,22 @@ TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Point:
-    """One merge; positions are in SVG units.
+    """One merge.
 
     Attributes:
         name: Method, defense and setting, as shown.
         number: What the chart calls it, from 1.
         text: Its figures, as shown.
-        x: Attack success.
-        y: Accuracy.
+        success: Attack success.
+        accuracy: Its accuracy.
         is_best: Whether no other merge is better in one and at least as good in the other.
     """
 
     name: str
     number: int
     text: str
-    x: float
-    y: float
+    success: float
+    accuracy: float
     is_best: bool
 
 
@@ -41,13 +41,13 @@ class Plot:
     Attributes:
         title: The attack, as shown.
         points: One for each merge.
-        front: The best ones, joined, as the points of an SVG polyline.
+        front: The best ones, by attack success.
         description: What it shows, for those who do not see it.
     """
 
     title: str
     points: tuple[Point, ...]
-    front: str
+    front: tuple[Point, ...]
     description: str
 
 
@@ -92,21 +92,21 @@ def _plot(trigger: str, lines: Sequence[Line]) -> Plot:
             _name(line),
             number,
             f"attack success {percent(x)} %, accuracy {percent(y)} %",
-            across(x),
-            up(y),
+            x,
+            y,
             best,
         )
         for number, (line, (x, y), best) in enumerate(
             zip(lines, figures, pareto(figures), strict=True), start=1
         )
     )
-    front = sorted((point.x, point.y) for point in points if point.is_best)
+    front = sorted((one for one in points if one.is_best), key=lambda one: (one.success, one.accuracy))
     values = "; ".join(f"{point.name}: {point.text}" for point in points)
     attack, _, rest = trigger.partition(" ")
     return Plot(
         f"{label(attack)} {rest}".strip(),
         points,
-        " ".join(f"{x},{y}" for x, y in front),
+        tuple(front),
         f"Accuracy against attack success of merges with {label(attack)}. {values}.",
     )
 
