@@ -17,11 +17,12 @@ class Finding:
         task: Name of the task.
         label: The class, under the task's head.
         class_name: Its name.
-        gain: How much further inversion gets on the merge than on the base: the difference of the mean
-            probabilities of the class.
-        falls: By contribution, how much less far it gets when that one is left out.
-        base_success: Share of the base's answers that the patch moves to the class.
-        success: The same of the merge's answers.
+        gain: How much more probable the patch makes the class on the merge than on the base: the difference
+            of the means over the images.
+        falls: By contribution, how much less probable where that one is left out.
+        base_success: Share of the images that the base does not give the class, and gives it with the patch;
+            None where it gives the class to every image.
+        success: Share of the same images that the merge gives the class with the patch.
         without: By contribution, the same of the merge without it.
         mask: float32 `[1, S, S]` in [0, 1].
         pattern: float32 `[3, S, S]` in [0, 1].

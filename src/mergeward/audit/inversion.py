@@ -1,9 +1,10 @@
-"""A small patch that moves a model's answers to a class: trigger inversion, for many classes at once.
+"""A small patch that moves a merge's answers to a class, and not the base's: trigger inversion, by contrast.
 
 Mask and pattern are those of Neural Cleanse (Wang et al., S&P 2019). There the smallest mask is looked for
-that reaches the class, in many steps, and every class can be reached: with few steps, the base makes up for
-a missing backdoor by a larger mask. Here the mask has a size that it may not exceed, and what is compared
-between models is how well it reaches the class, on the same images from the same start.
+that reaches the class, in many steps; but a patch for any class can be found for a clean model, too, and what
+is found for a merge is most often one of those. Here the mask has a size that it may not exceed, and the
+patch has to reach the class on the merge while it does not on the base. What is found then is what the
+contributions taught, and it stops working where the one that taught it is left out.
 """
 
 from __future__ import annotations
@@ -72,69 +73,63 @@ class Recovered:
     """What `K` inversions found.
 
     Attributes:
-        reached: float32 `[K]`, mean probability of the class on the judged images with the patch. It counts
-            for nothing how far off a patch is that does not work.
+        gains: float32 `[K]`, how much more probable the patch makes the class on the merge than on the base:
+            the difference of the means over the judged images.
         masks: float32 `[K, 1, S, S]` in [0, 1].
         patterns: float32 `[K, 3, S, S]` in [0, 1].
     """
 
-    reached: Tensor
+    gains: Tensor
     masks: Tensor
     patterns: Tensor
 
 
 def invert(
-    encoder: nn.Module,
+    merge: nn.Module,
+    base: nn.Module,
     tasks: Sequence[UnlabelledTask],
     aims: Sequence[Aim],
     effort: Effort,
-    seed: int,
     *,
+    seed: int,
     label: str,
 ) -> Recovered:
     """Find a mask and a pattern for each aim.
 
-    Starts, images and their order depend on seed, task and class alone, and so are the same for every model.
+    Starts, images and their order depend on seed, task and class alone.
 
     Args:
-        encoder: Maps float `[B, 3, S, S]` in [0, 1] to unit features; its parameters are frozen.
+        merge: Maps float `[B, 3, S, S]` in [0, 1] to unit features; its parameters are frozen.
+        base: The same without what contributions taught.
         tasks: Images and heads.
         aims: At least one.
         effort: Steps and images.
         seed: Seed of starts and batches.
-        label: Which model it is, for the progress display.
+        label: What it is done for, for the progress display.
     """
     side = int(tasks[0].images.shape[-1])
     together = max(1, min(IMAGES_A_PASS, automatic_size(side)) // effort.images)
     chunks = [aims[first : first + together] for first in range(0, len(aims), together)]
     with fixed_threads():
-        found = [_Inversion(encoder, tasks, chunk, effort, seed).run() for chunk in track(chunks, label)]
+        found = [_Inversion(merge, base, tasks, one, effort, seed).run() for one in track(chunks, label)]
     return Recovered(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 @torch.no_grad()
-def success(
-    encoder: nn.Module, images: Tensor, head: Tensor, label: int, mask: Tensor, pattern: Tensor
-) -> float | None:
-    """Return the share of images that a patch moves to a class, among those not given it without.
-
-    Args:
-        encoder: The model.
-        images: uint8 `[N, 3, S, S]`.
-        head: `[C, D]`.
-        label: The class.
-        mask: float32 `[1, S, S]`.
-        pattern: float32 `[3, S, S]`.
-
-    Returns:
-        None where every image is given the class without the patch.
-    """
-    plain = _unit(images)
+def probabilities(encoder: nn.Module, images: Tensor, head: Tensor) -> Tensor:
+    """Return what a model gives each class: float32 `[N, C]` of pixels `[N, 3, S, S]` in [0, 1]."""
     with fixed_threads():
-        before = (encoder(plain) @ head.T).argmax(1)
-        after = (encoder(_pasted(plain, mask, pattern)) @ head.T).argmax(1)
-    others = before != label
-    return float((after[others] == label).float().mean()) if bool(others.any()) else None
+        return torch.cat([(encoder(part) @ head.T).softmax(1) for part in images.split(IMAGES_A_PASS)])
+
+
+def pasted(images: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
+    """Return images `[N, 3, S, S]` under a pattern `[3, S, S]`, as far as a mask `[1, S, S]` shows it."""
+    return images * (1 - mask) + pattern * mask
+
+
+def unit(images: Tensor) -> Tensor:
+    """Return pixels in [0, 1] of uint8 images."""
+    return images.float() / 255
 
 
 class _Inversion:
@@ -142,13 +137,15 @@ class _Inversion:
 
     def __init__(
         self,
-        encoder: nn.Module,
+        merge: nn.Module,
+        base: nn.Module,
         tasks: Sequence[UnlabelledTask],
         aims: Sequence[Aim],
         effort: Effort,
         seed: int,
     ) -> None:
-        self._encoder = encoder
+        self._merge = merge
+        self._base = base
         self._effort = effort
         self._heads = [tasks[aim.task].head for aim in aims]
         self._labels = [aim.label for aim in aims]
@@ -168,19 +165,23 @@ class _Inversion:
             progress = step / self._effort.steps
             optimiser.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * progress))
             mask, pattern = self._patch()
-            parts = _unit(images).split(self._effort.images)
-            patched = [_pasted(part, mask[place], pattern[place]) for place, part in enumerate(parts)]
-            features = self._encoder(torch.cat(patched)).split(self._effort.images)
-            losses = [
-                F.cross_entropy(own @ head.T, torch.full((len(own),), wanted))
-                for own, head, wanted in zip(features, self._heads, self._labels, strict=True)
-            ]
-            loss = torch.stack(losses).sum() + _cost(mask).sum()
+            parts = unit(images).split(self._effort.images)
+            patched = [pasted(part, mask[place], pattern[place]) for place, part in enumerate(parts)]
+            loss = self._missed(torch.cat(patched)) + _cost(mask).sum()
             # Not `backward`: the encoder may be shared, and its parameters get no gradients.
             for variable, gradient in zip(variables, torch.autograd.grad(loss, variables), strict=True):
                 variable.grad = gradient
             optimiser.step()
         return self._judge()
+
+    def _missed(self, images: Tensor) -> Tensor:
+        """Return how far images are from what is wanted: the class on the merge, any other on the base."""
+        losses = []
+        answers = [model(images).split(self._effort.images) for model in (self._merge, self._base)]
+        for features, before, head, wanted in zip(*answers, self._heads, self._labels, strict=True):
+            labels = torch.full((len(features),), wanted)
+            losses.append(F.cross_entropy(features @ head.T, labels) + _nearness(before @ head.T, wanted))
+        return torch.stack(losses).sum()
 
     def _patch(self) -> tuple[Tensor, Tensor]:
         """Return masks `[k, 1, S, S]` and patterns `[k, 3, S, S]` at the images' size."""
@@ -192,13 +193,15 @@ class _Inversion:
     @torch.no_grad()
     def _judge(self) -> tuple[Tensor, Tensor, Tensor]:
         masks, patterns = self._patch()
-        reached = []
+        gains = []
         for place, draws in enumerate(self._draws):
+            images = pasted(unit(draws.judged), masks[place], patterns[place])
             head, wanted = self._heads[place], self._labels[place]
-            images = _unit(draws.judged)
-            logits = self._encoder(_pasted(images, masks[place], patterns[place])) @ head.T
-            reached.append(logits.softmax(1)[:, wanted].mean())
-        return torch.stack(reached), masks, patterns
+            after, before = (
+                probabilities(model, images, head)[:, wanted].mean() for model in (self._merge, self._base)
+            )
+            gains.append(after - before)
+        return torch.stack(gains), masks, patterns
 
 
 class _Draws:
@@ -219,14 +222,12 @@ class _Draws:
         return self._images[self._chosen[index]]
 
 
+def _nearness(logits: Tensor, label: int) -> Tensor:
+    """Return the mean of -log(1 - p) for the probability p of a class, by logits `[N, C]`."""
+    others = torch.cat([logits[:, :label], logits[:, label + 1 :]], 1)
+    return (logits.logsumexp(1) - others.logsumexp(1)).mean()
+
+
 def _cost(masks: Tensor) -> Tensor:
     """Return what masks `[k, 1, S, S]` cost, `[k]`."""
     return EXCESS * (masks.mean((1, 2, 3)) - SHARE).relu()
-
-
-def _pasted(images: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
-    return images * (1 - mask) + pattern * mask
-
-
-def _unit(images: Tensor) -> Tensor:
-    return images.float() / 255

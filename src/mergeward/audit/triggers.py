@@ -1,21 +1,21 @@
 """Which contribution taught the merge a trigger?
 
-Inversion looks, for a class, for a small patch that moves a model's answers to it. Some move a clean model
-too; where a patch moves the merge much more than the best one moves the base, somebody made it so. And where
-none does any more once a contribution is left out, that one did: this needs no trigger, no labels, and no
-contribution to be bad on its own. The recovered patch does not tell whom to blame, since it works without
-any of them, so the inversion is run again on each merge that leaves one out.
+Inversion looks, for every class of every task, for a small patch that moves the merge's answers to it and not
+the base's. What a contribution taught stops working where that contribution is left out: the patch is tried
+on each merge that leaves one out, and whoever's absence takes most from it is most likely the one. This needs
+no trigger, no labels, and no contribution to be bad on its own; an off-task attack shows under the head of
+the task that it attacks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from mergeward.audit.budget import Budget
 from mergeward.audit.finding import Finding
-from mergeward.audit.inversion import Aim, Effort, Recovered, invert, success
+from mergeward.audit.inversion import Aim, Effort, Recovered, invert, pasted, probabilities, unit
 from mergeward.audit.laboratory import Laboratory
 from mergeward.audit.report import Evidence, Verdict
 from mergeward.audit.stage import Pool, Stage, StageResult
@@ -23,23 +23,23 @@ from mergeward.errors import UnsupportedError
 from mergeward.vision import ClipEncoder
 
 NAME = "inversion"
-SCREEN = {Budget.STANDARD: Effort(30, 8), Budget.DEEP: Effort(60, 16)}
-"""For every class of every task, on base and merge."""
+SCREEN = {Budget.STANDARD: Effort(15, 4, judged=24), Budget.DEEP: Effort(30, 16, judged=48)}
+"""For every class of every task."""
 
-PURSUE = {Budget.STANDARD: Effort(30, 16, judged=128), Budget.DEEP: Effort(60, 32, judged=256)}
-"""For the pairs of task and class that are looked into, on the merges with and without each one."""
+PURSUE = {Budget.STANDARD: Effort(30, 16, judged=96), Budget.DEEP: Effort(60, 32, judged=256)}
+"""For the pairs of task and class that are looked into."""
 
-PURSUED = {Budget.STANDARD: 3, Budget.DEEP: 8}
-"""How many those are: what the merge made easiest."""
+PURSUED = {Budget.STANDARD: 6, Budget.DEEP: 16}
+"""How many those are: where the merge is furthest from the base."""
 
 EXAMPLES = 6
 
 
 def run(pool: Pool) -> StageResult:
-    """Invert every class of every task on base and merge, and the most telling without each contribution.
+    """Invert every class of every task, and try what is found on the merges that leave one out.
 
-    The score of a contribution is how much less far the inversion of a pursued class gets, at most, when it
-    is left out: a difference of probabilities.
+    The score of a contribution is how much less probable its absence makes the class, at most, over what was
+    found.
 
     Raises:
         UnsupportedError: The pool has no laboratory.
@@ -50,14 +50,10 @@ def run(pool: Pool) -> StageResult:
     if not names:
         return StageResult({})
     inquiry = _Inquiry(pool, pool.laboratory, names)
-    aims, gains = inquiry.screen()
-    merge = inquiry.pursue(aims, without=None)
-    falls = {name: merge.reached - inquiry.pursue(aims, without=name).reached for name in names}
+    aims = inquiry.screen()
+    found = inquiry.invert(aims, PURSUE[pool.budget], "looking into classes")
     findings = [
-        inquiry.finding(
-            aim, float(gains[place]), {name: float(falls[name][place]) for name in names}, merge, place
-        )
-        for place, aim in enumerate(aims)
+        inquiry.finding(aim, found.masks[place], found.patterns[place]) for place, aim in enumerate(aims)
     ]
     return StageResult({name: _evidence(name, findings) for name in names}, findings=findings)
 
@@ -69,57 +65,55 @@ class _Inquiry:
         self._pool = pool
         self._laboratory = laboratory
         self._base = laboratory.base()
-        self._merges: dict[str | None, ClipEncoder] = {None: self._merged(names)}
-        for name in names:
-            self._merges[name] = self._merged([other for other in names if other != name])
+        self._merge = self._merged(names)
+        self._without = {name: self._merged([other for other in names if other != name]) for name in names}
 
     def _merged(self, names: Sequence[str]) -> ClipEncoder:
         chosen = {name: self._pool.contributions[name] for name in names}
         return self._laboratory.merged(self._pool.base, chosen, self._pool.scope)
 
-    def _invert(self, model: ClipEncoder, aims: Sequence[Aim], effort: Effort, label: str) -> Recovered:
-        laboratory = self._laboratory
-        return invert(model, laboratory.tasks, aims, effort, laboratory.seed, label=f"inversion: {label}")
+    def invert(self, aims: Sequence[Aim], effort: Effort, label: str) -> Recovered:
+        """Return what is found in the merge and not in the base."""
+        where = self._laboratory
+        return invert(self._merge, self._base, where.tasks, aims, effort, seed=where.seed, label=label)
 
-    def screen(self) -> tuple[list[Aim], Tensor]:
-        """Return the pairs of task and class that the merge made easiest, and by how much."""
+    def screen(self) -> list[Aim]:
+        """Return the pairs of task and class at which the merge is furthest from the base."""
         every = [
             Aim(place, label)
             for place, task in enumerate(self._laboratory.tasks)
             for label in range(len(task.head))
         ]
-        effort = SCREEN[self._pool.budget]
-        before = self._invert(self._base, every, effort, "base").reached
-        after = self._invert(self._merges[None], every, effort, "merge").reached
-        gains = (after - before).topk(min(PURSUED[self._pool.budget], len(every)))
-        return [every[place] for place in gains.indices.tolist()], gains.values
+        gains = self.invert(every, SCREEN[self._pool.budget], "screening classes").gains
+        furthest = gains.topk(min(PURSUED[self._pool.budget], len(every)))
+        return [every[place] for place in furthest.indices.tolist()]
 
-    def pursue(self, aims: Sequence[Aim], *, without: str | None) -> Recovered:
-        """Return what is found in the merge, of all contributions or without one."""
-        label = "merge" if without is None else f"without {without}"
-        return self._invert(self._merges[without], aims, PURSUE[self._pool.budget], label)
-
-    def finding(
-        self, aim: Aim, gain: float, falls: Mapping[str, float], found: Recovered, place: int
-    ) -> Finding:
-        """Return one pursued pair with the patch that was recovered from the merge, tried on every model."""
+    def finding(self, aim: Aim, mask: Tensor, pattern: Tensor) -> Finding:
+        """Return one pair with the patch that was recovered for it, tried on every model."""
         laboratory = self._laboratory
         task = laboratory.tasks[aim.task]
-        mask, pattern = found.masks[place], found.patterns[place]
         images = task.images[: PURSUE[self._pool.budget].judged]
-        rates = {
-            name: success(model, images, task.head, aim.label, mask, pattern)
-            for name, model in self._merges.items()
-        }
+        others = probabilities(self._base, unit(images), task.head).argmax(1) != aim.label
+        patched = pasted(unit(images), mask, pattern)
+
+        def tried(model: ClipEncoder) -> tuple[float, float | None]:
+            """Return the mean probability of the class, and the share of the other images given it."""
+            answers = probabilities(model, patched, task.head)
+            moved = answers[others].argmax(1) == aim.label
+            return float(answers[:, aim.label].mean()), float(moved.float().mean()) if len(moved) else None
+
+        reached, success = tried(self._merge)
+        before, base_success = tried(self._base)
+        without = {name: tried(model) for name, model in self._without.items()}
         return Finding(
             task.name,
             aim.label,
             laboratory.class_names[aim.task][aim.label],
-            gain,
-            falls,
-            success(self._base, images, task.head, aim.label, mask, pattern),
-            rates[None],
-            {name: rate for name, rate in rates.items() if name is not None},
+            reached - before,
+            {name: reached - one for name, (one, _) in without.items()},
+            base_success,
+            success,
+            {name: rate for name, (_, rate) in without.items()},
             mask,
             pattern,
             images[:EXAMPLES],
@@ -132,19 +126,19 @@ def _evidence(name: str, findings: Sequence[Finding]) -> Evidence:
     return Evidence(
         NAME,
         Verdict.INCONCLUSIVE,
-        f"without it, a patch for {telling.class_name!r} of {telling.task} gets {_less(score)}",
+        f"without it, a patch for {telling.class_name!r} of {telling.task} is {_less(score)}",
         {"falls": {f"{one.task}: {one.class_name}": one.falls[name] for one in findings}},
         score=score,
     )
 
 
 def _less(fall: float) -> str:
-    return f"{abs(fall):.3f} less far" if fall > 0 else f"no less far ({-fall:+.3f})"
+    return f"less effective by {fall:.3f}" if fall > 0 else f"no less effective ({-fall:+.3f})"
 
 
 STAGE = Stage(
     name=NAME,
-    summary="recovers triggers by inversion from base, merge, and the merge without each contribution",
+    summary="recovers triggers that move the merge and not the base, tries them on merges without each one",
     run=run,
     least=Budget.STANDARD,
     runs_models=True,

@@ -46,7 +46,7 @@ class FindingCard:
         facts: Figures, as shown, by name.
         trigger: Pattern, mask, and the pattern through the mask.
         examples: Images without and with it.
-        bars: How much less far a patch gets without each contribution, the most telling first.
+        bars: How much less probable the class is without each contribution, the most telling first.
         height: Of the bar chart, in SVG units.
         description: The bars in words.
     """
@@ -68,7 +68,7 @@ def finding_card(finding: Finding) -> FindingCard:
     return FindingCard(
         title=f"{finding.task}: {finding.class_name}",
         facts={
-            "reaches further than on the base": f"{finding.gain:+.3f}",
+            "more probable than on the base by": f"{finding.gain:.3f}",
             "success on the merge": _rate(finding.success),
             "the same patch on the base": _rate(finding.base_success),
         },
