@@ -76,7 +76,8 @@ class FirstToken:
 
 def _by_head(values: Tensor, size: int) -> Tensor:
     """Divide `[B, N, D]` among heads: `[B, D / size, N, size]`."""
-    return values.unflatten(-1, (-1, size)).transpose(1, 2)
+    divided: Tensor = values.unflatten(-1, (-1, size))
+    return divided.transpose(1, 2)
 
 
 def quick_gelu(values: Tensor) -> Tensor:
