@@ -1,9 +1,11 @@
 """Draws the measured results into the documentation: `python docs/draw_results.py`.
 
-Reads `docs/results/embedded.json`, which `mergeward demo --json` writes, and makes from it
+Reads `docs/results/attacks.sqlite`, a run of the suite `mini-attacks` on real images, and makes from it
 
-- `docs/assets/results.svg`: accuracy and attack success of every merge, beside the clean merge;
-- the section between the two comments in `README.md`: that picture, the findings in words, the table.
+- `docs/assets/results.svg`: accuracy and attack success of BadNets and BadMerging under every merge, beside
+  the clean merge;
+- the section between the two comments in `README.md`: that picture, the findings in words, the table of all
+  attacks.
 
 A test holds both files to what this script makes.
 """
@@ -11,25 +13,32 @@ A test holds both files to what this script makes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 import jinja2
+from matrix import ATTACKED, CLEAN, accuracy_alone, matrix, success_alone
 
 from mergeward.bench import Controls, Results, Row
+from mergeward.bench.estimate import Estimate
 from mergeward.bench.results import Control
-from mergeward.report import chart, markdown_table
+from mergeward.bench.store import read_run
+from mergeward.bench.summary import Line, summarise
+from mergeward.report import chart
 from mergeward.report.headline import findings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-FIGURES = REPOSITORY / "docs" / "results" / "embedded.json"
+RUN = REPOSITORY / "docs" / "results" / "attacks.sqlite"
 PICTURE = REPOSITORY / "docs" / "assets" / "results.svg"
 README = REPOSITORY / "README.md"
 
 BEGIN = "<!-- results: made by docs/draw_results.py -->"
 END = "<!-- results: end -->"
+
+SHOWN = ("badnets", "badmerging-on")
+"""The attacks of the picture and the findings."""
 
 MARGIN = 20
 GAP = 40
@@ -80,6 +89,29 @@ def _controls(content: Mapping[str, Any]) -> Controls:
     )
 
 
+def _row(line: Line) -> Row:
+    return Row(
+        attack=line.attack,
+        method=line.method,
+        accuracy=line.accuracy.mean,
+        accuracy_normalised=float("nan"),
+        accuracy_by_task=_means(line),
+        target_task=line.tasks[0],
+        **_ends(line.success),
+        seconds=line.merge_seconds or 0.0,
+    )
+
+
+def _means(line: Line) -> dict[str, float]:
+    return {task: rate.mean for task, rate in line.accuracy_by_task.items()}
+
+
+def _ends(rate: Estimate | None) -> dict[str, float]:
+    if rate is None:
+        raise ValueError("an attack without its success")
+    return {"asr": rate.mean, "asr_low": rate.low, "asr_high": rate.high}
+
+
 def picture(results: Results) -> str:
     """Return the charts of every attack as one SVG file, drawn as the report's page draws them."""
     parts, y = list(_legend()), float(MARGIN + LEGEND)
@@ -126,53 +158,75 @@ def _legend() -> Iterator[str]:
     yield f'<text x="{MARGIN + 644}" y="{y + 4}">95 % interval</text>'
 
 
-def section(results: Results | None) -> str:
-    """Return what the README says of the results; nothing where there are none."""
-    if results is None:
-        return ""
-    setting = "\n".join(f"- {name}: `{value}`" for name, value in results.setting.items())
-    lines = "\n".join(f"- **{one.subject}** {one.statement}" for one in findings(results))
+def headline_results(lines: Sequence[Line]) -> Results:
+    """Return the attacks that are shown as results of one run, each figure the mean over seeds.
+
+    Args:
+        lines: Of a run of attacks against merges, without axes.
+    """
+    clean: dict[str, list[Line]] = {}
+    for line in lines:
+        if line.kind == CLEAN:
+            clean.setdefault(line.method, []).append(line)
+    controls = {
+        method: Control(
+            group[0].accuracy.mean, _means(group[0]), {line.trigger: _ends(line.success) for line in group}
+        )
+        for method, group in clean.items()
+    }
+    base = next(line for line in lines if line.kind == "base")
+    alone = {
+        line.attack: Control(line.accuracy.mean, _means(line), {line.attack: _ends(line.success)})
+        for line in lines
+        if line.kind == "attacker alone" and line.attack in SHOWN
+    }
+    return Results(
+        tuple(_row(line) for line in lines if line.kind == ATTACKED and line.attack in SHOWN),
+        Controls(Control(base.accuracy.mean, _means(base), {}), {}, alone, controls, {}),
+        {},
+    )
+
+
+def section(lines: Sequence[Line]) -> str:
+    """Return what the README says of the results."""
+    said = "\n".join(f"- **{one.subject}** {one.statement}" for one in findings(headline_results(lines)))
+    shown = [line for line in lines if line.kind == CLEAN or line.attack in SHOWN]
     return f"""
 ## Results
 
-What `mergeward demo` measures on the embedded CLIP and its tasks, with an attacker who contributes the model
-for `{results.rows[0].target_task}`:
+Six contributions to a small CLIP, one of them backdoored, on real images (MNIST, EuroSAT, GTSRB,
+Fashion-MNIST, CIFAR-10, DTD), means over three seeds:
 
 ![Accuracy and attack success of every merge, beside the clean merge](docs/assets/results.svg)
 
-{lines}
+{said}
 
-{markdown_table(results)}
-Control: the same trigger on the merge of clean contributions by the same method. Rows without an attack show
-the strongest attack’s trigger. The interval covers the finite number of test images, not other seeds.
+Attack success, %, after each merge; in brackets that of the same trigger on the clean merge, the control:
 
-Two limits: the adaptive methods run with budgets cut to seconds, which says nothing about them at their
-published length; and the test-bed's settings were chosen looking at seed 0
-([test-bed](docs/testbed.md)). More, and the commands: [results](docs/results/index.md).
+{matrix(lines, success_alone)}
+Accuracy, %:
 
-<details><summary>Setting</summary>
-
-{setting}
-
-</details>
+{matrix(shown, accuracy_alone, (ATTACKED, CLEAN))}
+Intervals, costs, every control and the commands: [attacks](docs/results/attacks.md); which claims of the
+papers hold here, and what the figures do not show: [results](docs/results/index.md).
 
 """
 
 
-def updated(readme: str, results: Results | None) -> str:
+def updated(readme: str, lines: Sequence[Line]) -> str:
     """Return the README with the section of these results between its two comments."""
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"README.md: expected {BEGIN} and, after it, {END}")
-    return f"{before}{BEGIN}\n{section(results)}{END}{after}"
+    return f"{before}{BEGIN}\n{section(lines)}{END}{after}"
 
 
 def main() -> None:
     """Bring the picture and the README up to date."""
-    results = load(FIGURES)
-    PICTURE.write_text(picture(results), encoding="utf-8")
-    README.write_text(updated(README.read_text(encoding="utf-8"), results), encoding="utf-8")
+    lines = summarise(read_run(RUN))
+    PICTURE.write_text(picture(headline_results(lines)), encoding="utf-8")
+    README.write_text(updated(README.read_text(encoding="utf-8"), lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

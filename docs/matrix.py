@@ -7,7 +7,8 @@ from statistics import median
 from typing import Any
 
 from mergeward.bench.estimate import Estimate
-from mergeward.bench.store import CellRow, RunFile
+from mergeward.bench.rows import CellRow
+from mergeward.bench.store import RunFile
 from mergeward.bench.summary import Line
 from mergeward.report.words import label, percent
 

@@ -19,7 +19,9 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
+import final_mask
 import parity
+import time_to_result
 import trigger
 from harness import curves, plot, rows
 from harness.rows import Row
@@ -68,6 +70,8 @@ def trigger_section(content: Mapping[str, Any]) -> str:
 SECTIONS = {
     "merge": merge_section,
     "adaptive": adaptive_section,
+    "time_to_result": time_to_result.markdown,
+    "final_mask": final_mask.markdown,
     "parity": parity_section,
     "trigger": trigger_section,
 }

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.measure import Measured
-from mergeward.bench.store import CellRow, RunFile
+from mergeward.bench.rows import CellRow
+from mergeward.bench.store import RunFile
 from mergeward.bench.summary import Line
 from mergeward.evaluate import Rate
 

@@ -17,19 +17,21 @@ REPEATS = 5
 """Runs of each command, where the options do not say; with `--quick` one."""
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(description: str, *, repeated: bool = True) -> argparse.ArgumentParser:
     """Return a parser with the options that every script in `benchmarks/` takes.
 
     Args:
         description: What the script does, for its help.
+        repeated: Whether it runs the same several times.
     """
     made = argparse.ArgumentParser(description=description)
     made.add_argument(
         "--quick", action="store_true", help="small inputs: tens of megabytes, under two minutes"
     )
-    made.add_argument(
-        "--repeats", type=positive, help=f"runs of each command, in turn ({REPEATS}; with --quick 1)"
-    )
+    if repeated:
+        made.add_argument(
+            "--repeats", type=positive, help=f"runs of each command, in turn ({REPEATS}; with --quick 1)"
+        )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the rows and the setting to FILE")
     made.add_argument(
         "--cache", type=Path, default=default_cache(), help="environments and checkpoints (%(default)s)"

@@ -14,6 +14,9 @@ from mergeward.seeding import numpy_generator
 SIZES = range(4, 9)
 """How many contributions a pool has."""
 
+DRAWS = 20
+"""How often a pool is drawn, for each that is wanted, before there are no more that differ."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -62,11 +65,15 @@ def attacked(made: Sequence[Made], seeds: Collection[int], rounds: int) -> Itera
 
 
 def clean(made: Sequence[Made], seeds: Collection[int], count: int) -> Iterator[Composed]:
-    """Yield pools of clean contributions alone."""
-    chosen = _clean(made, seeds)
-    for index in range(count):
+    """Yield pools of clean contributions alone, no two of the same ones; fewer where there are no more."""
+    chosen, seen = _clean(made, seeds), set[frozenset[Path]]()
+    for index in range(DRAWS * count):
         name = f"clean {'-'.join(map(str, sorted(seeds)))} {index}"
-        yield Composed(name, None, _members(name, [], None, chosen))
+        members = _members(name, [], None, chosen)
+        who = frozenset(member.path for member in members)
+        if who not in seen and len(seen) < count:
+            seen.add(who)
+            yield Composed(name, None, members)
 
 
 def _clean(made: Sequence[Made], seeds: Collection[int]) -> list[Made]:

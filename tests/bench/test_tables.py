@@ -14,7 +14,8 @@ from mergeward.bench.compare import compare
 from mergeward.bench.estimate import T_95, estimate
 from mergeward.bench.export import FORMS, export
 from mergeward.bench.measure import Measured
-from mergeward.bench.store import CellRow, RunFile
+from mergeward.bench.rows import CellRow
+from mergeward.bench.store import RunFile
 from mergeward.bench.summary import summarise
 from mergeward.errors import UsageError
 from mergeward.evaluate import Rate

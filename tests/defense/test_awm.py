@@ -76,7 +76,7 @@ def test_three_released_steps_agree_with_autograd(double: HardenProblem) -> None
 
 def test_the_released_variant_brings_its_numbers_along() -> None:
     released = AwmParameters(variant="released")
-    assert (released.adv_lr, released.adv_bound, released.final_mask) == (1e-4, None, "sample")
+    assert (released.adv_lr, released.adv_bound, released.final_mask) == (1e-4, "none", "sample")
     assert AwmParameters(variant="released", adv_lr=0.5).adv_lr == 0.5
     assert (AwmParameters().adv_bound, AwmParameters().final_mask) == (8 / 255, "expectation")
 

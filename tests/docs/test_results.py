@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
-from dataclasses import replace
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from invented_run import a_line
 from mergeward.bench import Controls, Results, Row
 from mergeward.bench.results import Control
-from mergeward.report import chart, markdown_table
+from mergeward.bench.store import read_run
+from mergeward.bench.summary import Line, summarise
+from mergeward.report import chart
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(REPOSITORY / "docs"))  # what the script imports lies beside it
 SCRIPT = runpy.run_path(str(REPOSITORY / "docs" / "draw_results.py"))
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -40,8 +44,20 @@ def _success(rate: float) -> dict[str, float]:
     return {"asr": rate, "asr_low": rate - 0.03, "asr_high": rate + 0.04}
 
 
-def measured() -> Results | None:
-    return SCRIPT["load"](SCRIPT["FIGURES"]) if SCRIPT["FIGURES"].exists() else None
+def a_run() -> list[Line]:
+    """Two attacks, two methods, and their controls."""
+    merges = [
+        a_line(kind, {}, success, attack=attack, method=method)
+        for method, success in (("average", 0.1), ("ties", 0.6))
+        for attack in SCRIPT["SHOWN"]
+        for kind in ("clean merge", "attacked merge")
+    ]
+    alone = [a_line("attacker alone", {}, 1.0, attack=attack) for attack in SCRIPT["SHOWN"]]
+    return [a_line("base", {}, 0.1), *alone, *merges]
+
+
+def measured() -> list[Line]:
+    return list(summarise(read_run(SCRIPT["RUN"])))
 
 
 def test_the_readme_shows_what_was_measured() -> None:
@@ -50,15 +66,13 @@ def test_the_readme_shows_what_was_measured() -> None:
 
 
 def test_the_picture_shows_what_was_measured() -> None:
-    results = measured()
-    drawn = SCRIPT["PICTURE"].read_text(encoding="utf-8") if SCRIPT["PICTURE"].exists() else None
-    assert drawn == (None if results is None else SCRIPT["picture"](results)), (
+    drawn = SCRIPT["PICTURE"].read_text(encoding="utf-8")
+    assert drawn == SCRIPT["picture"](SCRIPT["headline_results"](measured())), (
         "run: python docs/draw_results.py"
     )
 
 
-def test_every_page_is_what_its_run_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(REPOSITORY / "docs")
+def test_every_page_is_what_its_run_makes(tmp_path: Path) -> None:
     script = runpy.run_path(str(REPOSITORY / "docs" / "write_results.py"))
     copy = shutil.copytree(script["FOLDER"], tmp_path / "results")
     script["write"](copy)
@@ -75,18 +89,21 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
 
 def test_the_section_stands_between_the_comments_and_replaces_an_older_one() -> None:
     empty = f"before\n{SCRIPT['BEGIN']}\n{SCRIPT['END']}\nafter\n"
-    first = SCRIPT["updated"](empty, invented())
-    assert markdown_table(invented()) in first
-    changed = replace(invented(), setting={"seed": "1"})
-    second = SCRIPT["updated"](first, changed)
-    assert "- seed: `1`" in second
-    assert second == SCRIPT["updated"](empty, changed)
-    assert SCRIPT["updated"](second, None) == empty
+    first = SCRIPT["updated"](empty, a_run())
+    assert "| BadNets | 10.0 (10.0) | 60.0 (10.0) |" in first
+    assert "keeps 60\N{NO-BREAK SPACE}% under TIES" in first
+    assert SCRIPT["updated"](first, a_run()) == first
+
+
+def test_a_method_without_its_control_is_no_result() -> None:
+    lines = [line for line in a_run() if (line.kind, line.method) != ("clean merge", "ties")]
+    with pytest.raises(KeyError, match="ties"):
+        SCRIPT["section"](lines)
 
 
 def test_a_readme_without_the_comments_is_refused() -> None:
     with pytest.raises(ValueError, match="expected <!-- results"):
-        SCRIPT["updated"]("no comments here", invented())
+        SCRIPT["updated"]("no comments here", a_run())
 
 
 def test_the_picture_has_a_dot_for_every_merge_and_stays_inside() -> None:

@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 from mergeward.bench.grid import Cell
 from mergeward.bench.measure import Outcome, run_cell
 from mergeward.bench.models import Contribution
-from mergeward.bench.store import hardware
+from mergeward.bench.rows import hardware
 from mergeward.bench.workshop import Workshop
 from mergeward.compute import thread_count
 from mergeward.errors import MergewardError, OutputError, UsageError

@@ -12,7 +12,8 @@ from mergeward.bench.gallery import gallery
 from mergeward.bench.grid import Cell, expand
 from mergeward.bench.measure import cell_key, is_cached
 from mergeward.bench.models import Contribution, contributions
-from mergeward.bench.store import CellRow, RunWriter, done_row, failed_row, open_run
+from mergeward.bench.rows import CellRow, done_row, failed_row
+from mergeward.bench.store import RunWriter, open_run
 from mergeward.bench.suite import Suite
 from mergeward.bench.variants import check_suite
 from mergeward.bench.workshop import Workshop
@@ -170,8 +171,8 @@ def run_plan(
     with open_run(out, about, resume=resume) as writer:
         finished = writer.finished()
         waiting = [key for key in plan.cells if key not in finished]
-        run = _Run(plan, writer, report, len(waiting))
         causes = _make_contributions(engine, plan.site, [plan.cells[key] for key in waiting])
+        run = _Run(plan, writer, report, len(waiting))  # its clock is of cells alone
         ready = []
         for key in waiting:
             if (cause := _cause(plan.cells[key], causes)) is None:

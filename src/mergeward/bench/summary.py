@@ -11,7 +11,8 @@ from typing import Any
 from mergeward.bench.estimate import Estimate, estimate
 from mergeward.bench.grid import is_of_attacks
 from mergeward.bench.measure import Measure
-from mergeward.bench.store import CellRow, RunFile
+from mergeward.bench.rows import CellRow
+from mergeward.bench.store import RunFile
 from mergeward.evaluate import Rate
 
 

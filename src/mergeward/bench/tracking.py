@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from mergeward.bench.measure import Measured
-from mergeward.bench.store import CellRow, RunFile
+from mergeward.bench.rows import CellRow
+from mergeward.bench.store import RunFile
 from mergeward.errors import OutputError, missing_extra
 
 CELL = "mergeward.cell"

@@ -20,16 +20,22 @@ Not reproduced in either: images come from the adapt split instead of the test s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mergeward.defense.problem import Hardened, HardenProblem
 from mergeward.defense.session import LearningParameters, as_merge, change_left
-from mergeward.merge.adaptive.mask_learning import MaskParameters, Plan, Switches, merge_with_masks
+from mergeward.merge.adaptive.mask_learning import Plan, Switches, merge_with_masks
+from mergeward.merge.adaptive.mask_parameters import (
+    DrawnMasks,
+    MaskParameters,
+    PerturbationParameters,
+    Variant,
+    VariantParameters,
+)
 from mergeward.merge.adaptive.safety import Adversary, Safety
-
-Variant = Literal["paper", "released"]
 
 MASK = "change"
 """What the mask is called in records."""
@@ -39,37 +45,16 @@ VARIANTS: Mapping[Variant, Switches] = {
     "released": Switches(masks=(MASK,), normalised=True, clamp_climb=False, fresh_batches=True),
 }
 
-RELEASED_NUMBERS: Mapping[str, Any] = {"adv_lr": 1e-4, "adv_bound": None, "final_mask": "sample"}
-"""Defaults of the released variant where they differ from those of the fields."""
 
-
-class MaskedParameters(LearningParameters):
+class MaskedParameters(LearningParameters, DrawnMasks, PerturbationParameters, VariantParameters):
     """Parameters of AWM and SAU; "released" names the defaults of DAM's code, which its variant brings."""
+
+    RELEASED_NUMBERS = MappingProxyType({"adv_lr": 1e-4, "adv_bound": "none", "final_mask": "sample"})
 
     variant: Variant = Field(
         default="paper",
         description="`paper`: bounded perturbations in pixel space (our reading; the paper prints none); "
         "`released`: DAM's code, step by step, with its defaults",
-    )
-    mask_lr: float = Field(
-        default=1e-3, ge=0, description="Adam step size of the mask's logits (released: 1e-3)"
-    )
-    temperature: float = Field(default=0.5, gt=0, description="temperature of the mask (released: 0.5)")
-    final_mask: Literal["expectation", "sample"] = Field(
-        default="expectation",
-        description="mask of the hardened model: keep probabilities, or one seeded draw (released)",
-    )
-    adv_lr: float = Field(
-        default=1e-3,
-        ge=0,
-        description="Adam step size of the perturbations, in [0, 1] pixel units (released: 1e-4, in "
-        "normalised pixels)",
-    )
-    adv_bound: float | None = Field(
-        default=8 / 255,
-        ge=0,
-        description="L-infinity bound of the perturbations in [0, 1] pixel units (8/255, as DAM's here), or "
-        "null for none (released; a bound would be in normalised pixels)",
     )
     adv_weight: float = Field(
         default=0.01, ge=0, description="weight of the loss on perturbed images (released: 0.01)"
@@ -79,13 +64,6 @@ class MaskedParameters(LearningParameters):
         description="loss on perturbed images: `entropy` (released), or `consistency`, cross-entropy against "
         "the prediction for the clean ones (the published method's, with predictions for labels)",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_defaults_of_the_variant(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("variant") == "released":
-            return {**RELEASED_NUMBERS, **values}
-        return values
 
     def plan(self, defense: str, adversary: Callable[..., Adversary] = Adversary) -> Plan:
         """Return what is learnt, and how.
@@ -99,7 +77,7 @@ class MaskedParameters(LearningParameters):
             alpha=self.adv_weight,
             loss=self.safe_loss,
             lr=self.adv_lr,
-            bound=self.adv_bound,
+            bound=self.bound,
             all_masks=False,
         )
         parameters = MaskParameters(**own, **self.session())

@@ -36,6 +36,7 @@ def test_values_and_gradients_of_a_tower_stay(mixed):
     tuned = copy.deepcopy(plain)
     tune(tuned, mixed=mixed)
     assert any("forward" in vars(layer) for layer in tuned.modules())
+    assert tuned.vision_model(torch.zeros(2, 3, 12, 12).double()).last_hidden_state.shape == (2, 1, 16)
     assert not any("forward" in vars(layer) for layer in plain.modules())
     assert plain.config._attn_implementation == "sdpa"
     assert (tuned.config._attn_implementation == "eager") is mixed

@@ -10,31 +10,26 @@ first, takes a step of AdaMerging's size, keeps lambda in [0, 1], and fixes the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from types import MappingProxyType
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from mergeward.merge.adaptive.mask_learning import (
+from mergeward.merge.adaptive.mask_learning import Plan, Switches, merge_with_masks
+from mergeward.merge.adaptive.mask_parameters import (
     CoefficientParameters,
     MaskParameters,
-    Plan,
-    Switches,
-    merge_with_masks,
+    Variant,
+    VariantParameters,
 )
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.method import MethodInfo
 
 PAPER = 'Tang et al., "Concrete Subspace Learning based Interference Elimination", arXiv:2312.06173'
 
-Variant = Literal["paper", "released"]
-
 VARIANTS: Mapping[Variant, Switches] = {
     "paper": Switches(masks=("shared",), restart=True),
     "released": Switches(masks=("shared",), restart=True, stale=True, clamp=False),
 }
-
-RELEASED_NUMBERS: Mapping[str, Any] = {"base_lr": 1.0, "final_mask": "sample"}
-"""Defaults of the released variant of `concrete_adamerging` where they differ from those of the fields."""
 
 
 class ConcreteTaskArithmeticParameters(MaskParameters):
@@ -48,21 +43,16 @@ class ConcreteTaskArithmeticParameters(MaskParameters):
         return Plan("concrete_task_arithmetic", Switches(masks=("shared",)), self)
 
 
-class ConcreteAdaMergingParameters(CoefficientParameters):
+class ConcreteAdaMergingParameters(CoefficientParameters, VariantParameters):
     """Parameters of Concrete AdaMerging; "released" names the defaults of the public code."""
+
+    RELEASED_NUMBERS = MappingProxyType({"base_lr": 1.0, "final_mask": "sample"})
 
     variant: Variant = Field(
         default="paper",
         description="`paper`: the inner step starts from, and is taken at, the initial coefficients; "
         "`released`: the public code, step by step, with its defaults",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_defaults_of_the_variant(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("variant") == "released":
-            return {**RELEASED_NUMBERS, **values}
-        return values
 
     @property
     def plan(self) -> Plan:

@@ -1,7 +1,7 @@
 """DAM, Defense-Aware Merging: two masks that keep what tasks share and cut what a perturbation sets off.
 
 Two variants, one implementation (`mask_learning`); what tells them apart is in `VARIANTS` and
-`RELEASED_NUMBERS`.
+`DamParameters.RELEASED_NUMBERS`.
 
 `paper` is the algorithm as published. The paper's own pages leave details open. Each is named here, with the
 choice taken:
@@ -35,21 +35,21 @@ the code's 1e-8 inside the logarithm.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from mergeward.merge.adaptive.mask_learning import (
+from mergeward.merge.adaptive.mask_learning import Plan, Switches, merge_with_masks
+from mergeward.merge.adaptive.mask_parameters import (
     CoefficientParameters,
-    Plan,
-    Switches,
-    merge_with_masks,
+    PerturbationParameters,
+    Variant,
+    VariantParameters,
 )
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.adaptive.safety import Safety
 from mergeward.merge.method import MethodInfo
-
-Variant = Literal["paper", "released"]
 
 VARIANTS: Mapping[Variant, Switches] = {
     "paper": Switches(masks=("task_shared", "backdoor_detection")),
@@ -65,18 +65,19 @@ VARIANTS: Mapping[Variant, Switches] = {
     ),
 }
 
-RELEASED_NUMBERS: Mapping[str, Any] = {
-    "base_lr": 1.0,
-    "safe_loss": "entropy",
-    "adv_lr": 1e-4,
-    "adv_bound": "none",
-    "final_mask": "sample",
-}
-"""Defaults of the released variant where they differ from those of the fields."""
 
-
-class DamParameters(CoefficientParameters):
+class DamParameters(CoefficientParameters, PerturbationParameters, VariantParameters):
     """Parameters of DAM; "released" names the defaults of the authors' code, which `variant` brings along."""
+
+    RELEASED_NUMBERS = MappingProxyType(
+        {
+            "base_lr": 1.0,
+            "safe_loss": "entropy",
+            "adv_lr": 1e-4,
+            "adv_bound": "none",
+            "final_mask": "sample",
+        }
+    )
 
     variant: Variant = Field(
         default="paper",
@@ -96,24 +97,6 @@ class DamParameters(CoefficientParameters):
         description="what the Task-Shared mask steps down: L_perf, or L_total at the last perturbation "
         "(left open by the paper; released: has no such mask)",
     )
-    adv_lr: float = Field(
-        default=1e-3,
-        ge=0,
-        description="Adam step size of the perturbations, in [0, 1] pixel units; reaches the bound in some "
-        "30 steps (released: 1e-4, in normalised pixels)",
-    )
-    adv_bound: Annotated[float, Field(ge=0)] | Literal["none"] = Field(
-        default=8 / 255,
-        description="L-infinity bound of the perturbations in [0, 1] pixel units (8/255, as is usual in "
-        "adversarial training), or `none` (released, where a bound would be in normalised pixels)",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_defaults_of_the_variant(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("variant") == "released":
-            return {**RELEASED_NUMBERS, **values}
-        return values
 
     @property
     def safety(self) -> Safety:
@@ -122,7 +105,7 @@ class DamParameters(CoefficientParameters):
             alpha=self.alpha,
             loss=self.safe_loss,
             lr=self.adv_lr,
-            bound=None if self.adv_bound == "none" else self.adv_bound,
+            bound=self.bound,
             all_masks=self.shared_loss == "total",
         )
 

@@ -18,16 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from mergeward.compute import fixed_threads
 from mergeward.errors import CheckpointError
 from mergeward.merge.adaptive.adamerging import fit_coefficients
 from mergeward.merge.adaptive.learning import GeneratorState
+from mergeward.merge.adaptive.mask_parameters import CoefficientParameters, MaskParameters
 from mergeward.merge.adaptive.masks import ConcreteMask
 from mergeward.merge.adaptive.merged_encoder import Product
 from mergeward.merge.adaptive.objectives import image_entropy, predictions
@@ -35,38 +35,8 @@ from mergeward.merge.adaptive.optimizer import Adam
 from mergeward.merge.adaptive.perturbation import Perturbations, PixelSpace
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.adaptive.safety import Adversary, Safety
-from mergeward.merge.adaptive.session import Session, SessionParameters
+from mergeward.merge.adaptive.session import Session
 from mergeward.seeding import torch_generator
-
-
-class MaskParameters(SessionParameters):
-    """What every method that learns masks can be told."""
-
-    steps: int = Field(default=1000, ge=0, description="alternations that learn the masks (released: 1000)")
-    mask_lr: float = Field(
-        default=1e-3, ge=0, description="Adam step size of the masks' logits (released: 1e-3)"
-    )
-    temperature: float = Field(default=0.5, gt=0, description="temperature of the masks (released: 0.5)")
-    final_mask: Literal["expectation", "sample"] = Field(
-        default="expectation",
-        description="masks of the merged model: keep probabilities, or one seeded draw (released: a draw)",
-    )
-
-
-class CoefficientParameters(MaskParameters):
-    """The same for those that learn coefficients too."""
-
-    base_lr: float = Field(
-        default=1e-3,
-        ge=0,
-        description="Adam step size of the coefficients while the masks are learnt (released: 1)",
-    )
-    coefficient_steps: int = Field(
-        default=1000, ge=0, description="AdaMerging steps afterwards, masks fixed (released: 1000)"
-    )
-    coefficient_lr: float = Field(
-        default=1e-3, ge=0, description="Adam step size of those (AdaMerging, released: 1e-3)"
-    )
 
 
 @dataclass(frozen=True)
