@@ -13,6 +13,8 @@ ABSENT = "–"
 _SPELLINGS = {
     NO_ATTACK: "none (all clean)",
     "adamerging": "AdaMerging",
+    "anp": "ANP",
+    "awm": "AWM",
     "badmerging-adaptive": "adaptive BadMerging",
     "badmerging-off": "BadMerging off-task",
     "badmerging-on": "BadMerging on-task",
@@ -26,10 +28,14 @@ _SPELLINGS = {
     "label_consistent": "label-consistent",
     "lobam": "LoBAM",
     "mergebackdoor": "MergeBackdoor",
+    "regmean": "RegMean",
+    "sau": "SAU",
     "sig": "SIG",
+    "surgery": "Surgery",
     "ties": "TIES",
     "trojannn": "TrojanNN",
     "trojvit": "TrojViT",
+    "wag": "WAG",
     "wanet": "WaNet",
 }
 
