@@ -2,8 +2,8 @@
 
 Reads what `mergeward demo --json` wrote to `docs/results/NAME.json`, and makes `docs/results/NAME.md`. Reads
 every `docs/results/NAME.sqlite`, which `mergeward bench run` writes, and makes the tables in
-`docs/results/NAME.md` between the two comments there; and from all of them the table of the papers' claims in
-`docs/results/index.md`.
+`docs/results/NAME.md` between the two comments there, and the report `docs/results/NAME.html`; and from all of
+them the table of the papers' claims in `docs/results/index.md`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mergeward.bench import Results
 from mergeward.bench.export import export
 from mergeward.bench.store import RunFile, read_run
 from mergeward.bench.summary import Line, summarise
-from mergeward.report import markdown_controls, markdown_table
+from mergeward.report import markdown_controls, markdown_table, write_run_page
 from mergeward.report.headline import findings
 
 FOLDER = Path(__file__).resolve().parent / "results"
@@ -114,6 +114,7 @@ def write(folder: Path) -> None:
         run = read_run(file)
         runs[str(run.about["suite"]["name"])] = summarise(run)
         _update(file.with_suffix(".md"), TABLES, tables(run))
+        write_run_page([run], file.with_suffix(".html"))
     _update(folder / "index.md", CLAIMS, claims_table(runs))
 
 

@@ -76,7 +76,7 @@ def test_every_page_is_what_its_run_makes(tmp_path: Path) -> None:
     script = runpy.run_path(str(REPOSITORY / "docs" / "write_results.py"))
     copy = shutil.copytree(script["FOLDER"], tmp_path / "results")
     script["write"](copy)
-    for made in sorted(copy.glob("*.md")):
+    for made in sorted([*copy.glob("*.md"), *copy.glob("*.html")]):
         there = (script["FOLDER"] / made.name).read_text(encoding="utf-8")
         assert made.read_text(encoding="utf-8") == there, f"{made.name}; run: python docs/write_results.py"
 
