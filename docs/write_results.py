@@ -2,7 +2,7 @@
 
 Reads what `mergeward demo --json` wrote to `docs/results/NAME.json`, and makes `docs/results/NAME.md`. Reads
 every `docs/results/NAME.sqlite`, which `mergeward bench run` writes, and makes the tables in
-`docs/results/NAME.md` between the two comments there, and the report `docs/results/NAME.html`; and from all of
+`docs/results/NAME.md` between the two comments there, and the page `docs/results/NAME.html`; and from all of
 them the table of the papers' claims in `docs/results/index.md`.
 """
 
@@ -88,7 +88,7 @@ def tables(run: RunFile) -> str:
     """Return what a suite's run found: attack success, accuracy, and every figure."""
     lines = summarise(run)
     every = export(run, "md")
-    return f"""Attack success, %, with 95 % intervals over seeds; in round brackets on the clean merge.
+    return f"""Attack success, %, with 95 % intervals; in round brackets on the clean merge.
 
 {matrix(lines, success)}
 Accuracy, %, mean over the tasks.
