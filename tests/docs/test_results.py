@@ -48,9 +48,9 @@ def a_run() -> list[Line]:
     """Two attacks, two methods, and their controls."""
     merges = [
         a_line(kind, {}, success, attack=attack, method=method)
-        for method, success in (("average", 0.1), ("ties", 0.6))
+        for method, attacked in (("average", 0.1), ("ties", 0.6))
         for attack in SCRIPT["SHOWN"]
-        for kind in ("clean merge", "attacked merge")
+        for kind, success in (("clean merge", 0.1), ("attacked merge", attacked))
     ]
     alone = [a_line("attacker alone", {}, 1.0, attack=attack) for attack in SCRIPT["SHOWN"]]
     return [a_line("base", {}, 0.1), *alone, *merges]
