@@ -6,6 +6,9 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -330,6 +333,39 @@ def test_a_killed_process_costs_nothing(
     done = run_plan(plan, tmp_path / "run.sqlite", engine=Processes(2), report=kill)
     assert (done.measured, done.failed) == (7, ())
     assert figures(read_run(done.path)) == figures(run_file)
+
+
+STARTS_A_WORKER = """
+import os, time
+from mergeward.bench.engine import _pool
+
+if __name__ == "__main__":
+    with _pool(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(600)
+"""
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process is gone, or nothing is left of it but its number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    state = Path(f"/proc/{process}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_goes_on_when_the_run_is_killed(tmp_path: Path, how: signal.Signals) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(STARTS_A_WORKER)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        worker = int(run.stdout.readline())
+        run.send_signal(how)
+    assert any(has_ended(worker) or time.sleep(0.1) for _ in range(600))
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
-from mergeward.bench.engine import Job, Result, Site, perform, workshop_at
+from mergeward.bench.engine import Job, Result, Site, end_with_parent, perform, workshop_at
 from mergeward.bench.grid import Cell
 from mergeward.bench.measure import cell_key
 from mergeward.bench.workshop import Workshop
@@ -138,6 +138,7 @@ def _receive(messages: Connection, address: str | None) -> Message:
 def _drive(messages: Connection, address: str | None, orders: Sequence[Order]) -> None:
     """Talk to Ray; the process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then ends this process
+    end_with_parent()
     import ray  # noqa: PLC0415 - an extra
 
     with suppress(BrokenPipeError):  # the run was killed: there is nobody to tell
