@@ -25,7 +25,6 @@ from mergeward.merge.adaptive.merged_encoder import Precision
 from mergeward.merge.adaptive.optimizer import Adam
 from mergeward.merge.adaptive.passes import Part
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult, UnlabelledTask
-from mergeward.merge.adaptive.scouts import Scouting, scout
 from mergeward.merge.adaptive.session import OnCollapse, Session, SessionParameters
 from mergeward.merge.adaptive.trigger_pool import CLEAN, Search, TriggerPool
 from mergeward.merge.method import MethodInfo, Parameters
@@ -63,10 +62,6 @@ class FortifyParameters(Parameters):
     reach: float = Field(
         default=0.2, ge=0, le=1, description="share of its images that a trigger must get into its class"
     )
-    scout_steps: int = Field(
-        default=0, ge=0, description="steps of the scouts, which tell the classes to aim at; 0 for any class"
-    )
-    scout_images: int = Field(default=3, ge=1, description="images of each class's scout and step")
     precision: Precision = Field(
         default="float32",
         description="arithmetic of the encoder while learning; `bfloat16` runs it under autocast",
@@ -89,10 +84,6 @@ class FortifyParameters(Parameters):
             micro_batch=self.micro_batch,
             step_sizes="one_cycle",
         )
-
-    def scouting(self) -> Scouting:
-        """Return how classes are chosen."""
-        return Scouting(self.scout_steps, self.scout_images, self.largest, self.trigger_step)
 
     def search(self) -> Search:
         """Return how triggers are looked for."""
@@ -149,7 +140,6 @@ class Fortifying:
     """One merged model while it is fortified.
 
     Attributes:
-        problem: What is merged.
         session: The model; what its losses take for logits are features.
         heads: The tasks' heads, `[C_t, D]`.
         references: The unfortified model's features of every task's adapt images, `[N_t, D]`.
@@ -158,7 +148,6 @@ class Fortifying:
         clean_weight: Weight of the clean images, beside that of triggered ones, 1.
     """
 
-    problem: AdaptiveProblem
     session: Session
     heads: Sequence[Tensor]
     references: Sequence[Tensor]
@@ -198,7 +187,6 @@ class Fortifying:
         weights = Weights(session, parameters.lr)
         session.learning.add(pool=pool, weights=weights)
         return cls(
-            problem,
             session,
             heads,
             [references(session, task, dtype).to(problem.device) for task in problem.tasks],
@@ -211,7 +199,6 @@ class Fortifying:
         """Let triggers and weights move in turn; return the losses of every step, by part."""
         learning, head_start, climbs = self.session.learning, parameters.head_start, parameters.climbs
         if not learning.begun(STAGE):
-            self.pool.aim(self.scout(parameters.scouting()))
             for batch in range(head_start):
                 self.climb(batch)
         for step in learning.steps(STAGE, parameters.steps, paced=[self.weights.optimizer]):
@@ -220,14 +207,6 @@ class Fortifying:
                 self.climb(batch)
             learning.record(self.descend(first + climbs))
         return {name: learning.losses.get(name, []) for name in ("triggered", "clean")}
-
-    def scout(self, scouting: Scouting) -> list[Tensor]:
-        """Return how far the model is from each class of each task after a few steps: `[C_t]` for each."""
-        engine, seed = self.session.engine, self.problem.seed
-        pairs = zip(self.problem.tasks, self.heads, strict=True)
-        found = [scout(engine, task, head, scouting, seed) for task, head in pairs]
-        self._check(torch.cat(found))
-        return found
 
     def climb(self, batch: int) -> None:
         """Let the triggers take one step towards their classes, on one batch."""
@@ -245,12 +224,10 @@ class Fortifying:
 
         images = self.pool.apply(self.session.batches[batch])
         slope, _ = self.session.image_gradient(images, towards)
-        noted = add_up(torch.stack([torch.cat(losses), torch.cat(hits)])).cpu()
-        self._check(noted[0])
-        self.pool.climb(slope, *noted)
-
-    def _check(self, losses: Tensor) -> None:
-        finite(losses.sum(), STAGE, len(self.session.learning.losses.get("triggered", ())))
+        # every process has seen its own images alone, and all must change their triggers alike
+        loss, hit = add_up(torch.stack([torch.cat(losses), torch.cat(hits)])).cpu()
+        finite(loss.sum(), STAGE, len(self.session.learning.losses.get("triggered", ())))
+        self.pool.climb(slope, hit > 0)
 
     def descend(self, batch: int) -> dict[str, Tensor]:
         """Let the weights take one step towards the features that clean images had.

@@ -3,7 +3,7 @@
 Every trigger belongs to a task and a class of it, and is pasted in one place: x (1 - m) + v m, with m the
 opacity of each pixel. A patch is opaque in a small square; a blend is faint everywhere. The values v climb
 towards the class, a step at a time, while the model changes: a trigger that reaches its class stays and goes
-on, one that does not is replaced by another. Classes are drawn by how near triggers have come to them.
+on, one that does not is replaced by another.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class TriggerPool:
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
     ) -> None:
-        self._task = [task for task in range(len(classes)) for _ in range(search.per_task)]
+        self._counts = [count for count in classes for _ in range(search.per_task)]
         self._side = side
         self._search = search
         self._random = torch_generator(seed, "adversarial triggers")
@@ -88,23 +88,13 @@ class TriggerPool:
                 f"or more, found {min(sizes)} (batch_size, and the images there are)"
             )
         self._owner = torch.cat([_dealt(size, search.per_task, task) for task, size in enumerate(sizes)])
-        count = len(self._task)
+        count = len(self._counts)
         self._values = torch.zeros(count, 3, side, side, dtype=dtype, device=device)
         self._opacity = torch.zeros(count, 1, side, side, dtype=dtype, device=device)
         self._classes = torch.zeros(count, dtype=torch.int64)
         self._ages = torch.zeros(count, dtype=torch.int64)
         self._hits = torch.zeros(count, dtype=torch.float64)
-        self.aim([torch.zeros(own) for own in classes])
-
-    def aim(self, losses: Sequence[Tensor]) -> None:
-        """Begin anew, with classes that are drawn by how far triggers have been from them.
-
-        Args:
-            losses: In cross-entropy, `[C_t]` for each task. A class is drawn with a probability that falls
-                with it, as `exp(-loss)`; the pool's own triggers change it as they climb.
-        """
-        self._losses = [own.double().clone() for own in losses]
-        for index in range(len(self._task)):
+        for index in range(count):
             self._replace(index)
 
     @property
@@ -118,20 +108,18 @@ class TriggerPool:
         opacity = self._opacity[self._owner] * (self._owner >= 0).view(-1, 1, 1, 1).to(images)
         return images * (1 - opacity) + self._values[self._owner] * opacity
 
-    def climb(self, slope: Tensor, losses: Tensor, hits: Tensor) -> None:
+    def climb(self, slope: Tensor, hits: Tensor) -> None:
         """Let every trigger take one step down a loss, and replace those that get nowhere.
 
         Args:
             slope: The loss's gradient in the images that `apply` returned.
-            losses: `[sum of sizes]`, the cross-entropy of each image with the class its trigger aims at.
             hits: bool `[sum of sizes]`, which images got the class that their trigger aims at.
         """
         slopes = slope * self._opacity[self._owner]
-        for index in range(len(self._task)):
+        for index in range(len(self._counts)):
             own = self._owner == index
             towards = slopes[own].sum(0).sign()
             self._values[index].sub_(towards, alpha=self._search.step).clamp_(0, 1)
-            self._losses[self._task[index]][self._classes[index]] = losses[own].double().mean()
             self._hits[index] = (self._hits[index] + hits[own].double().mean()) / 2
             self._ages[index] += 1
             if self._is_spent(index):
@@ -149,17 +137,14 @@ class TriggerPool:
             "classes": self._classes,
             "ages": self._ages,
             "hits": self._hits,
-            "losses": torch.cat(self._losses),
             "random": self._random.get_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state_dict` returned."""
         own = self.state_dict()
-        for name in own.keys() - {"losses", "random"}:
+        for name in own.keys() - {"random"}:
             own[name].copy_(state[name])
-        sizes = [len(own) for own in self._losses]
-        self._losses = list(state["losses"].clone().split(sizes))
         self._random.set_state(state["random"])
 
     def _is_spent(self, index: int) -> bool:
@@ -168,8 +153,7 @@ class TriggerPool:
         return age >= (LIVES * tries if works else tries)
 
     def _replace(self, index: int) -> None:
-        odds = torch.softmax(-self._losses[self._task[index]], 0)
-        self._classes[index] = torch.multinomial(odds, 1, generator=self._random)[0]
+        self._classes[index] = self._integer(self._counts[index])
         self._ages[index] = 0
         self._hits[index] = 0
         shape = self._values[index].shape
