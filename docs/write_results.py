@@ -2,8 +2,8 @@
 
 Reads what `mergeward demo --json` wrote to `docs/results/NAME.json`, and makes `docs/results/NAME.md`. Reads
 every `docs/results/NAME.sqlite`, which `mergeward bench run` writes, and makes the tables in
-`docs/results/NAME.md` between the two comments there, and the page `docs/results/NAME.html`; and from all of
-them the table of the papers' claims in `docs/results/index.md`.
+`docs/results/NAME.md` between the two comments there; and from all of them the page
+`docs/results/report.html` and the table of the papers' claims in `docs/results/index.md`.
 """
 
 from __future__ import annotations
@@ -110,11 +110,13 @@ def write(folder: Path) -> None:
         text = page(name, load(folder / f"{name}.json"))
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
     runs: dict[str, Sequence[Line]] = {}
+    read: list[RunFile] = []
     for file in sorted(folder.glob("*.sqlite")):
         run = read_run(file)
         runs[str(run.about["suite"]["name"])] = summarise(run)
         _update(file.with_suffix(".md"), TABLES, tables(run))
-        write_run_page([run], file.with_suffix(".html"))
+        read.append(run)
+    write_run_page(read, folder / "report.html")
     _update(folder / "index.md", CLAIMS, claims_table(runs))
 
 
