@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import write_benchmarks
 from transformers import CLIPVisionConfig
 
 from harness import checkpoints, curves, dam, limit, plot, rounds, tools
@@ -247,13 +247,13 @@ def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
 
 
 def test_the_page_shows_what_was_measured(repository: Path) -> None:
-    script = runpy.run_path(str(repository / "docs" / "write_benchmarks.py"))
-    page = script["PAGE"].read_text(encoding="utf-8")
-    assert page == script["updated"](page, script["measured"]()), "run: python docs/write_benchmarks.py"
+    page = write_benchmarks.PAGE.read_text(encoding="utf-8")
+    assert page == write_benchmarks.updated(page, write_benchmarks.measured()), (
+        "run: python docs/write_benchmarks.py"
+    )
 
 
 def test_the_page_is_made_from_every_kind_of_figure(repository: Path) -> None:
-    script = runpy.run_path(str(repository / "docs" / "write_benchmarks.py"))
     point = {"axis": "contributions", "method": "ties", "x": 2, "seconds": 1.5, "peak_mb": 9.0}
     other = {**point, "axis": "gigabytes", "x": 0.4}
     row = {"name": "average, 4 of vit-l-14", "ours_seconds": 2.5}
@@ -268,24 +268,23 @@ def test_the_page_is_made_from_every_kind_of_figure(repository: Path) -> None:
         "curves": [{"setting": "bfloat16", "total": [2.0, 1.0], "deviation": 0.0123}],
     }
     figures = {"merge": merge, "adaptive": adaptive, "parity": compared}
-    page = script["updated"](script["PAGE"].read_text(encoding="utf-8"), figures)
+    page = write_benchmarks.updated(write_benchmarks.PAGE.read_text(encoding="utf-8"), figures)
     assert "| step of dam, float32, 6 of vit-b-32 | 40.00 |" in page
     assert "| bfloat16 | 2.0000 | 1.0000 | 1.23 % |" in page
     assert "](benchmarks/adaptive.svg)" in page
-    assert script["adaptive_growth"](adaptive).count("<polyline") == 4
+    assert write_benchmarks.adaptive_growth(adaptive).count("<polyline") == 4
     assert "| average, 4 of vit-l-14 | 2.50 |" in page
     assert "](benchmarks/growth.svg)" in page
     assert "| 100 % |" in page
-    assert script["updated"](page, figures) == page
-    drawing = script["growth"](merge)
+    assert write_benchmarks.updated(page, figures) == page
+    drawing = write_benchmarks.growth(merge)
     assert "contributions of 1.22 GB" in drawing
     assert drawing.count("<polyline") == 2
 
 
 def test_a_page_without_the_comments_is_refused(repository: Path) -> None:
-    script = runpy.run_path(str(repository / "docs" / "write_benchmarks.py"))
     with pytest.raises(ValueError, match="expected <!-- merge"):
-        script["updated"]("no comments", {})
+        write_benchmarks.updated("no comments", {})
 
 
 def _numel(shape: tuple[int, ...]) -> int:

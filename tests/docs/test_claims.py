@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-
+import claims
 import pytest
 
 from invented_run import a_line
 from mergeward.bench.grid import expand
 from mergeward.bench.suite import load_suite
 from mergeward.bench.summary import Line
-
-CLAIMS = runpy.run_path(str(Path(__file__).resolve().parent.parent.parent / "docs" / "claims.py"))
 
 
 def a_run(suite: str, success: float) -> list[Line]:
@@ -33,22 +29,23 @@ def a_run(suite: str, success: float) -> list[Line]:
     ]
 
 
-@pytest.mark.parametrize("claim", CLAIMS["CLAIMS"], ids=lambda claim: claim.text)
-def test_its_suite_has_what_it_asks_for(claim: object) -> None:
-    verdict = claim.judge(a_run(claim.suite, 0.5))  # type: ignore[attr-defined]
-    assert verdict.word in {CLAIMS["HOLDS"], CLAIMS["PARTLY"], CLAIMS["NOT"]}
+@pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: claim.text)
+def test_its_suite_has_what_it_asks_for(claim: claims.Claim) -> None:
+    verdict = claim.judge(a_run(claim.suite, 0.5))
+    assert verdict.word in {claims.HOLDS, claims.PARTLY, claims.NOT}
     assert verdict.figures
 
 
 @pytest.mark.parametrize(
-    ("good", "word"), [((True, True), "HOLDS"), ((True, False), "PARTLY"), ((True, False, False), "NOT")]
+    ("good", "word"),
+    [((True, True), claims.HOLDS), ((True, False), claims.PARTLY), ((True, False, False), claims.NOT)],
 )
 def test_what_holds_for_less_than_half_does_not_hold(good: tuple[bool, ...], word: str) -> None:
-    assert CLAIMS["of_share"](good, "why").word == CLAIMS[word]
+    assert claims.of_share(good, "why").word == word
 
 
 def test_badmerging_must_keep_its_floor_under_every_merge() -> None:
-    judge = CLAIMS["badmerging_stays"]("badmerging-on", 0.9)
+    judge = claims.badmerging_stays("badmerging-on", 0.9)
     lines = [
         a_line("attacked merge", {}, success, attack="badmerging-on", method=method)
         for method, success in (("ties", 0.95), ("dam", 0.91))
@@ -63,16 +60,16 @@ def test_dam_is_held_against_merges_of_its_accuracy() -> None:
         a_line("attacked merge", {}, success, method=method)
         for method, success in (("dam", 0.50), ("ties", 0.51), ("average", 0.60))
     ]
-    assert CLAIMS["dam_is_lower"](lines).word == "does not hold"  # one point, two are asked
-    assert CLAIMS["dam_is_lower"]([lines[0], lines[2]]).word == "holds"
+    assert claims.dam_is_lower(lines).word == "does not hold"  # one point, two are asked
+    assert claims.dam_is_lower([lines[0], lines[2]]).word == "holds"
 
 
 def test_an_axis_is_read_at_its_ends() -> None:
     lines = [a_line("attacked merge", {"tasks": n}, s) for n, s in ((6, 0.2), (2, 0.9), (4, 0.95))]
-    assert CLAIMS["moves_over"]("badnets", "tasks", up=False)(lines).word == "holds"
-    assert CLAIMS["moves_over"]("badnets", "tasks", up=True)(lines).word == "does not hold"
+    assert claims.moves_over("badnets", "tasks", up=False)(lines).word == "holds"
+    assert claims.moves_over("badnets", "tasks", up=True)(lines).word == "does not hold"
 
 
 def test_what_no_run_tested_is_not_measured() -> None:
-    table = CLAIMS["claims_table"]({})
-    assert table.count("**not measured**") == len(CLAIMS["CLAIMS"])
+    table = claims.claims_table({})
+    assert table.count("**not measured**") == len(claims.CLAIMS)

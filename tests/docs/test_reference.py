@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import runpy
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import generate
 import pytest
 from typer.main import get_command
 
@@ -21,7 +21,7 @@ from mergeward.cli.app import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 REFERENCE = REPOSITORY / "docs" / "reference"
-GENERATED = runpy.run_path(str(REPOSITORY / "docs" / "generate.py"))["PAGES"]
+GENERATED = generate.PAGES
 CLI_PAGE = (REFERENCE / "cli.md").read_text(encoding="utf-8")
 ERRORS = [
     member

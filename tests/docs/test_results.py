@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
-import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import draw_results
 import pytest
+import write_results
 
 from invented_run import a_line
 from mergeward.bench import Controls, Results, Row
@@ -18,9 +18,6 @@ from mergeward.bench.store import read_run
 from mergeward.bench.summary import Line, summarise
 from mergeward.report import chart
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(REPOSITORY / "docs"))  # what the script imports lies beside it
-SCRIPT = runpy.run_path(str(REPOSITORY / "docs" / "draw_results.py"))
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -49,65 +46,64 @@ def a_run() -> list[Line]:
     merges = [
         a_line(kind, {}, success, attack=attack, method=method)
         for method, attacked in (("average", 0.1), ("ties", 0.6))
-        for attack in SCRIPT["SHOWN"]
+        for attack in draw_results.SHOWN
         for kind, success in (("clean merge", 0.1), ("attacked merge", attacked))
     ]
-    alone = [a_line("attacker alone", {}, 1.0, attack=attack) for attack in SCRIPT["SHOWN"]]
+    alone = [a_line("attacker alone", {}, 1.0, attack=attack) for attack in draw_results.SHOWN]
     return [a_line("base", {}, 0.1), *alone, *merges]
 
 
 def measured() -> list[Line]:
-    return list(summarise(read_run(SCRIPT["RUN"])))
+    return list(summarise(read_run(draw_results.RUN)))
 
 
 def test_the_readme_shows_what_was_measured() -> None:
-    readme = SCRIPT["README"].read_text(encoding="utf-8")
-    assert readme == SCRIPT["updated"](readme, measured()), "run: python docs/draw_results.py"
+    readme = draw_results.README.read_text(encoding="utf-8")
+    assert readme == draw_results.updated(readme, measured()), "run: python docs/draw_results.py"
 
 
 def test_the_picture_shows_what_was_measured() -> None:
-    drawn = SCRIPT["PICTURE"].read_text(encoding="utf-8")
-    assert drawn == SCRIPT["picture"](SCRIPT["headline_results"](measured())), (
+    drawn = draw_results.PICTURE.read_text(encoding="utf-8")
+    assert drawn == draw_results.picture(draw_results.headline_results(measured())), (
         "run: python docs/draw_results.py"
     )
 
 
 def test_every_page_is_what_its_run_makes(tmp_path: Path) -> None:
-    script = runpy.run_path(str(REPOSITORY / "docs" / "write_results.py"))
-    copy = shutil.copytree(script["FOLDER"], tmp_path / "results")
-    script["write"](copy)
+    copy = shutil.copytree(write_results.FOLDER, tmp_path / "results")
+    write_results.write(copy)
     for made in sorted([*copy.glob("*.md"), *copy.glob("*.html")]):
-        there = (script["FOLDER"] / made.name).read_text(encoding="utf-8")
+        there = (write_results.FOLDER / made.name).read_text(encoding="utf-8")
         assert made.read_text(encoding="utf-8") == there, f"{made.name}; run: python docs/write_results.py"
 
 
 def test_results_survive_the_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(invented().to_json()), encoding="utf-8")
-    assert SCRIPT["load"](path) == invented()
+    assert draw_results.load(path) == invented()
 
 
 def test_the_section_stands_between_the_comments_and_replaces_an_older_one() -> None:
-    empty = f"before\n{SCRIPT['BEGIN']}\n{SCRIPT['END']}\nafter\n"
-    first = SCRIPT["updated"](empty, a_run())
+    empty = f"before\n{draw_results.BEGIN}\n{draw_results.END}\nafter\n"
+    first = draw_results.updated(empty, a_run())
     assert "| BadNets | 10.0 (10.0) | 60.0 (10.0) |" in first
     assert "keeps 60\N{NO-BREAK SPACE}% under TIES" in first
-    assert SCRIPT["updated"](first, a_run()) == first
+    assert draw_results.updated(first, a_run()) == first
 
 
 def test_a_method_without_its_control_is_no_result() -> None:
     lines = [line for line in a_run() if (line.kind, line.method) != ("clean merge", "ties")]
     with pytest.raises(KeyError, match="ties"):
-        SCRIPT["section"](lines)
+        draw_results.section(lines)
 
 
 def test_a_readme_without_the_comments_is_refused() -> None:
     with pytest.raises(ValueError, match="expected <!-- results"):
-        SCRIPT["updated"]("no comments here", a_run())
+        draw_results.updated("no comments here", a_run())
 
 
 def test_the_picture_has_a_dot_for_every_merge_and_stays_inside() -> None:
-    root = ET.fromstring(SCRIPT["picture"](invented()))
+    root = ET.fromstring(draw_results.picture(invented()))
     width, height = (float(root.attrib[name]) for name in ("width", "height"))
     panels = [element for element in root.iter(f"{SVG}svg") if "x" in element.attrib]
     assert len(panels) == 4
