@@ -57,6 +57,7 @@ def a_line(
         trigger=attack,
         accuracy=Estimate(0.5, 0.4, 0.6, 3),
         success=rate,
+        untriggered=None,
         clean_success=Estimate(0.1, 0.1, 0.1, 3) if kind == "attacked merge" else None,
         retrain_success=None,
         transfer=None,

@@ -57,6 +57,7 @@ def test_a_suite_runs_from_the_hub(
     assert {one.measure for one in done.rates[attacked.cell]} == {
         "accuracy",
         "success",
+        "untriggered",
         "transfer",
         "changed",
     }

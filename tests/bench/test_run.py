@@ -56,6 +56,7 @@ def test_rates_are_of_the_images_that_count(run_file: RunFile) -> None:
         ("accuracy", "warm"),
         ("accuracy", "cold"),
         ("success", "cold"),
+        ("untriggered", "cold"),
         ("transfer", "warm"),
         ("changed", "warm"),
         ("changed", "cold"),
@@ -63,6 +64,8 @@ def test_rates_are_of_the_images_that_count(run_file: RunFile) -> None:
     assert rates["accuracy", "warm"].rate.trials == 8
     assert rates["success", "cold"].rate.trials == 4  # the others are of the target class
     assert rates["success", "cold"].target_class == "red square"
+    assert rates["untriggered", "cold"].rate.trials == 4
+    assert rates["untriggered", "cold"].attack == rates["success", "cold"].attack
     assert rates["transfer", "warm"].target_task == "cold"
 
 

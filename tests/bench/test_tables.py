@@ -35,6 +35,7 @@ def rates(accuracy: int, success: int | None = None, attack: str = "badnets") ->
     found = [Measured("accuracy", task, Rate(accuracy, 100)) for task in TASKS]
     if success is not None:
         found.append(Measured("success", "cold", Rate(success, 100), attack, "cold", "red"))
+        found.append(Measured("untriggered", "cold", Rate(7, 100), attack, "cold", "red"))
         found.append(Measured("transfer", "warm", Rate(success // 2, 100), attack, "cold", "red"))
     return tuple(found)
 
@@ -81,6 +82,8 @@ def test_an_attacked_merge_stands_beside_its_controls() -> None:
     assert attacked.clean_success is not None
     assert attacked.retrain_success is not None
     assert attacked.transfer is not None
+    assert attacked.untriggered is not None
+    assert attacked.untriggered.mean == pytest.approx(0.07)
     assert attacked.accuracy.mean == pytest.approx(0.61)
     assert attacked.success.mean == pytest.approx(0.9)
     assert attacked.clean_success.mean == pytest.approx(0.11)

@@ -17,10 +17,17 @@ from mergeward.bench.store import RunFile
 from mergeward.bench.summary import Line, summarise
 from mergeward.errors import unknown_name
 
-ESTIMATES = ("accuracy", "success", "clean_success", "retrain_success", "transfer")
+ESTIMATES = ("accuracy", "success", "untriggered", "clean_success", "retrain_success", "transfer")
 NAMES = ("kind", "attack", "method", "defense")
 COSTS = ("merge_seconds", "merge_peak_bytes", "defense_seconds", "attack_seconds")
-HEADINGS = ("accuracy %", "attack success %", "on the clean merge %", "on the clean retrain %", "transfer %")
+HEADINGS = (
+    "accuracy %",
+    "attack success %",
+    "without the trigger %",
+    "on the clean merge %",
+    "on the clean retrain %",
+    "transfer %",
+)
 
 
 def export(run: RunFile, form: str) -> str:

@@ -16,7 +16,7 @@ from mergeward.bench.workshop import Workshop
 from mergeward.cache import content_key
 from mergeward.evaluate import Rate, accuracy, attack_success, transfer
 
-Measure: TypeAlias = Literal["accuracy", "success", "transfer", "changed"]
+Measure: TypeAlias = Literal["accuracy", "success", "untriggered", "transfer", "changed"]
 """What a rate is of; see `Measured`."""
 
 
@@ -26,8 +26,9 @@ class Measured:
 
     Attributes:
         measure: "accuracy": images given their class. "success": triggered images of the attacked task
-            given the target class, among those of other classes. "transfer": the same on a task that the
-            trigger does not aim at, with the class of the target's number there (`evaluate.transfer`).
+            given the target class, among those of other classes. "untriggered": the same without the
+            trigger. "transfer": with it, on a task that the trigger does not aim at, with the class of the
+            target's number there (`evaluate.transfer`).
             "changed": images given another class with the trigger than without.
         task: Name of the task.
         rate: Successes among trials.
@@ -126,6 +127,7 @@ def _of_trigger(workshop: Workshop, cell: Cell, name: str, contribution: Contrib
         about = (name, aimed.name, aimed.class_names[label])
         if spec == backdoor.target_task:
             yield Measured("success", task.task.name, attack_success(triggered[spec], labels, label), *about)
+            yield Measured("untriggered", task.task.name, attack_success(clean[spec], labels, label), *about)
         elif (rate := transfer(triggered[spec], labels, label, len(task.task.class_names))) is not None:
             yield Measured("transfer", task.task.name, rate, *about)
         changed = int(torch.count_nonzero(triggered[spec] != clean[spec]))

@@ -30,6 +30,7 @@ class Line:
         trigger: Which trigger the success is of, by `trigger_id`; empty where there is none.
         accuracy: Mean over the tasks.
         success: Attack success on the attacked task; of an attack with several attackers, the mean of theirs.
+        untriggered: The same without the trigger: what the model says of such images in any case.
         clean_success: The same trigger on the merge of clean contributions by the same method: the control.
         retrain_success: The same trigger on the merge with a clean retrain in the attacker's place.
         transfer: Mean over the tasks that the trigger does not aim at.
@@ -49,6 +50,7 @@ class Line:
     trigger: str
     accuracy: Estimate
     success: Estimate | None
+    untriggered: Estimate | None
     clean_success: Estimate | None
     retrain_success: Estimate | None
     transfer: Estimate | None
@@ -95,6 +97,7 @@ def _line(run: RunFile, rows: Sequence[CellRow], trigger: str) -> Line:
         trigger=trigger,
         accuracy=estimate([_rates(run, row, "accuracy", "") for row in rows]),
         success=_estimate(run, rows, "success", trigger),
+        untriggered=_estimate(run, rows, "untriggered", trigger),
         clean_success=_control(run, rows, "clean merge", trigger) if attacked else None,
         retrain_success=_control(run, rows, "clean retrain", trigger) if attacked else None,
         transfer=_estimate(run, rows, "transfer", trigger),

@@ -17,6 +17,7 @@ _SPELLINGS = {
     "awm": "AWM",
     "badmerging-adaptive": "adaptive BadMerging",
     "badmerging-off": "BadMerging off-task",
+    "badmerging-off-own": "BadMerging off-task, own images too",
     "badmerging-on": "BadMerging on-task",
     "badnets": "BadNets",
     "badtv": "BadTV",
