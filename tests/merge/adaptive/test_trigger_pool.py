@@ -16,8 +16,6 @@ SEARCH = Search(
     smallest=0.25,
     largest=0.4,
     corners=0.0,
-    blends=0.0,
-    opacity=0.2,
     step=0.1,
     tries=3,
     reach=0.5,
@@ -65,13 +63,6 @@ def test_patches_in_corners_touch_two_edges(seed):
     for image in (triggers.apply(IMAGES) != IMAGES).any(1)[torch.cat(triggers.targets) != CLEAN]:
         assert bool(image[0].any() | image[-1].any())
         assert bool(image[:, 0].any() | image[:, -1].any())
-
-
-def test_a_blend_is_faint_everywhere():
-    triggers = pool(blends=1.0)
-    moved = (triggers.apply(IMAGES) - IMAGES).abs().amax((1, 2, 3))
-    assert bool((moved <= 0.2 + 1e-6).all())
-    assert (moved > 0).tolist() == (torch.cat(triggers.targets) != CLEAN).tolist()
 
 
 def test_a_step_goes_down_the_slope_inside_the_patch_and_stays_in_the_pixels_range():

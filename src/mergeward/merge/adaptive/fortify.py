@@ -1,10 +1,13 @@
 """Fortify: a merge whose features do not move when somebody pastes a small trigger on an image.
 
 The merged model plays both parts. An adversary keeps a pool of triggers (`trigger_pool`) that climb towards
-classes of the merged tasks; the weights move until triggered images have the features that the merged model
-gave to the clean ones, and clean images keep theirs. Nobody's trigger, class or task is known, and no label.
+classes of the merged tasks; the weights move until images, triggered or clean, have the features that their
+task's own contribution gives to the clean ones. So no contribution has a say in the images of another's task:
+what a backdoor for somebody else's class does to them goes, and what merging cost them comes back. Nobody's
+trigger, class or attacked task is known, and no label.
+
 It is adversarial training (Madry et al., arXiv 1706.06083) with universal patches that persist over steps (as
-the perturbations of Shafahi et al., arXiv 1811.11304, do) and features in the place of labels.
+the perturbations of Shafahi et al., arXiv 1811.11304, do), and features in the place of labels.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from mergeward.merge.adaptive.learning import finite
 from mergeward.merge.adaptive.merged_encoder import Precision
 from mergeward.merge.adaptive.optimizer import Adam
 from mergeward.merge.adaptive.passes import Part
-from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult, UnlabelledTask
+from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
 from mergeward.merge.adaptive.session import OnCollapse, Session, SessionParameters
 from mergeward.merge.adaptive.trigger_pool import CLEAN, Search, TriggerPool
 from mergeward.merge.method import MethodInfo, Parameters
@@ -39,23 +42,19 @@ CHUNK = 256
 class FortifyParameters(Parameters):
     """How a merged model is fortified; the method's and the defense's."""
 
-    steps: int = Field(default=100, ge=0, description="steps of the weights")
-    lr: float = Field(default=2e-4, ge=0, description="Adam step size of the weights")
-    batch_size: int = Field(default=40, ge=2, description="adapt images a task and batch")
+    steps: int = Field(default=60, ge=0, description="steps of the weights")
+    lr: float = Field(default=3e-4, ge=0, description="Adam step size of the weights")
+    batch_size: int = Field(default=45, ge=2, description="adapt images a task and batch")
     climbs: int = Field(default=2, ge=1, description="steps of the triggers for each step of the weights")
     head_start: int = Field(default=5, ge=0, description="steps of the triggers before the first of those")
     clean_weight: float = Field(
-        default=2.0, ge=0, description="weight of clean images, beside that of triggered ones, 1"
+        default=1.0, ge=0, description="weight of clean images, beside that of triggered ones, 1"
     )
-    triggers: int = Field(default=4, ge=1, description="triggers of each task at a time")
+    triggers: int = Field(default=8, ge=1, description="triggers of each task at a time")
     trigger_step: float = Field(default=0.06, gt=0, description="step of a trigger's pixels, in [0, 1]")
     smallest: float = Field(default=0.12, gt=0, le=1, description="least side of a patch over the image's")
     largest: float = Field(default=0.22, gt=0, le=1, description="greatest side of a patch over the image's")
     corners: float = Field(default=0.5, ge=0, le=1, description="share of patches that lie in a corner")
-    blends: float = Field(
-        default=0.0, ge=0, le=1, description="share of triggers that are faint pictures over the whole image"
-    )
-    opacity: float = Field(default=0.15, gt=0, le=1, description="of these pictures")
     tries: int = Field(
         default=20, ge=1, description="steps after which a trigger that does not work is replaced"
     )
@@ -92,8 +91,6 @@ class FortifyParameters(Parameters):
             smallest=self.smallest,
             largest=self.largest,
             corners=self.corners,
-            blends=self.blends,
-            opacity=self.opacity,
             step=self.trigger_step,
             tries=self.tries,
             reach=self.reach,
@@ -142,7 +139,7 @@ class Fortifying:
     Attributes:
         session: The model; what its losses take for logits are features.
         heads: The tasks' heads, `[C_t, D]`.
-        references: The unfortified model's features of every task's adapt images, `[N_t, D]`.
+        references: The features that every task's adapt images are to have, `[N_t, D]`.
         pool: The adversary's triggers.
         weights: What moves.
         clean_weight: Weight of the clean images, beside that of triggered ones, 1.
@@ -189,7 +186,7 @@ class Fortifying:
         return cls(
             session,
             heads,
-            [references(session, task, dtype).to(problem.device) for task in problem.tasks],
+            [one.to(problem.device) for one in references(session, problem, dtype)],
             pool,
             weights,
             parameters.clean_weight,
@@ -261,12 +258,13 @@ def run(problem: AdaptiveProblem, parameters: FortifiedMergeParameters) -> Adapt
     theta starts at theta_0 + lambda sum_t tau_t. In every step each trigger of the pool takes `climbs` sign
     steps down CE(head_t(f(paste(x))), c) on images x of its task; then theta takes one Adam step down
 
-        sum_t mean (1 - cos(f(paste(x)), f_0(x))) + clean_weight * mean (1 - cos(f(x), f_0(x)))
+        sum_t mean (1 - cos(f(paste(x)), f_t(x))) + clean_weight * mean (1 - cos(f(x), f_t(x)))
 
-    with f_0 the merged model as it was. Images are clean and unlabelled; triggers are made, not given.
+    with f_t the model at theta_0 + lambda tau_t, the contribution that claims task t (at theta as it was,
+    where none claims it). Images are clean and unlabelled; triggers are made, not given.
 
     Args:
-        problem: Base, contributions, and the tasks' unlabelled images and heads.
+        problem: Base, contributions and the tasks they claim, and the tasks' unlabelled images and heads.
         parameters: lambda (`initial_coefficient`), and how the merge is fortified.
 
     Returns:
@@ -288,10 +286,21 @@ def run(problem: AdaptiveProblem, parameters: FortifiedMergeParameters) -> Adapt
         return session.result(record)
 
 
-def references(session: Session, task: UnlabelledTask, dtype: torch.dtype) -> Tensor:
-    """Return the present model's features of all of a task's images: `[N, D]`, on the processor."""
-    chunks = task.images.split(CHUNK)
-    return torch.cat([session.encode(to_unit(chunk, dtype)) for chunk in chunks])
+def references(session: Session, problem: AdaptiveProblem, dtype: torch.dtype) -> list[Tensor]:
+    """Return the features that the adapt images of every task are to have: `[N_t, D]`, on the processor.
+
+    They are those of the base with the task vectors of the contributions that claim the task, and no other's;
+    where none claims it, those of the whole merge. The session's model is left as it was.
+    """
+    whole = session.coefficients.by_tensor()
+    found = []
+    for task in problem.tasks:
+        own = whole.new_tensor([claim == task.name for claim in problem.claims])
+        session.engine.merge(whole * own[:, None] if own.any() else whole)
+        parts = [session.encode(to_unit(part, dtype)) for part in task.images.split(CHUNK)]
+        found.append(torch.cat(parts))
+    session.engine.merge(whole)
+    return found
 
 
 def _shares(is_clean: Tensor, clean_weight: float) -> Tensor:

@@ -1,9 +1,8 @@
 """A pool of triggers that an adversary looks for in a merged model: what an unknown trigger may be like.
 
-Every trigger belongs to a task and a class of it, and is pasted in one place: x (1 - m) + v m, with m the
-opacity of each pixel. A patch is opaque in a small square; a blend is faint everywhere. The values v climb
-towards the class, a step at a time, while the model changes: a trigger that reaches its class stays and goes
-on, one that does not is replaced by another.
+Every trigger belongs to a task and a class of it, and is pasted in one place: x (1 - m) + v m, with m one in
+a small square. The values v climb towards the class, a step at a time, while the model changes: a trigger
+that reaches its class stays and goes on, one that does not is replaced by another.
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ class Search:
         smallest: Least side of a patch, as a share of the image's.
         largest: Greatest side of a patch, likewise.
         corners: Share of the patches that lie in one of the four corners; the others lie anywhere.
-        blends: Share of the triggers that are blends.
-        opacity: Of blends.
         step: Length of a step, in [0, 1] pixels.
         tries: Steps after which a trigger must reach its class.
         reach: Share of its images that count as reaching it.
@@ -44,8 +41,6 @@ class Search:
     smallest: float
     largest: float
     corners: float
-    blends: float
-    opacity: float
     step: float
     tries: int
     reach: float
@@ -90,7 +85,7 @@ class TriggerPool:
         self._owner = torch.cat([_dealt(size, search.per_task, task) for task, size in enumerate(sizes)])
         count = len(self._counts)
         self._values = torch.zeros(count, 3, side, side, dtype=dtype, device=device)
-        self._opacity = torch.zeros(count, 1, side, side, dtype=dtype, device=device)
+        self._mask = torch.zeros(count, 1, side, side, dtype=dtype, device=device)
         self._classes = torch.zeros(count, dtype=torch.int64)
         self._ages = torch.zeros(count, dtype=torch.int64)
         self._hits = torch.zeros(count, dtype=torch.float64)
@@ -105,8 +100,8 @@ class TriggerPool:
 
     def apply(self, images: Tensor) -> Tensor:
         """Return a batch `[sum of sizes, 3, S, S]` with the triggers on it."""
-        opacity = self._opacity[self._owner] * (self._owner >= 0).view(-1, 1, 1, 1).to(images)
-        return images * (1 - opacity) + self._values[self._owner] * opacity
+        mask = self._mask[self._owner] * (self._owner >= 0).view(-1, 1, 1, 1).to(images)
+        return images * (1 - mask) + self._values[self._owner] * mask
 
     def climb(self, slope: Tensor, hits: Tensor) -> None:
         """Let every trigger take one step down a loss, and replace those that get nowhere.
@@ -115,7 +110,7 @@ class TriggerPool:
             slope: The loss's gradient in the images that `apply` returned.
             hits: bool `[sum of sizes]`, which images got the class that their trigger aims at.
         """
-        slopes = slope * self._opacity[self._owner]
+        slopes = slope * self._mask[self._owner]
         for index in range(len(self._counts)):
             own = self._owner == index
             towards = slopes[own].sum(0).sign()
@@ -133,7 +128,7 @@ class TriggerPool:
         """Return where the triggers stand."""
         return {
             "values": self._values,
-            "opacity": self._opacity,
+            "mask": self._mask,
             "classes": self._classes,
             "ages": self._ages,
             "hits": self._hits,
@@ -158,13 +153,10 @@ class TriggerPool:
         self._hits[index] = 0
         shape = self._values[index].shape
         self._values[index] = torch.rand(shape, generator=self._random, dtype=torch.float64)
-        self._opacity[index] = 0
-        if self._share() < self._search.blends:
-            self._opacity[index] = self._search.opacity
-            return
+        self._mask[index] = 0
         side = self._patch_side()
         top, left = self._corner(side) if self._share() < self._search.corners else self._anywhere(side)
-        self._opacity[index, :, top : top + side, left : left + side] = 1
+        self._mask[index, :, top : top + side, left : left + side] = 1
 
     def _patch_side(self) -> int:
         least, most = (
