@@ -31,6 +31,7 @@ def finding() -> Finding:
         0.2,
         1.0,
         {"bad": 0.3, "good": 1.0, "broken": None},
+        0.125,
         mask,
         torch.rand(3, SIDE, SIDE, generator=generator),
         torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator),

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from pydantic import create_model
 
 from attacked_pool import Attacked
 from mergeward.audit import Pool
+from mergeward.audit import laboratory as laboratory_module
 from mergeward.audit.laboratory import Laboratory, open_laboratory
 from mergeward.audit.run import entries_by_name
-from mergeward.checkpoint import open_checkpoint, resolve_scope
+from mergeward.checkpoint import Floats, open_checkpoint, resolve_scope
 from mergeward.errors import UnsupportedError
+from mergeward.merge import method
+from mergeward.merge.adaptive import AdaptiveProblem
 from mergeward.recipe import Recipe
 from mergeward.vision import load_clip
 
@@ -54,6 +59,39 @@ def test_its_models_have_frozen_parameters(attacked: Attacked) -> None:
     with opened(attacked) as (laboratory, pool):
         models = (laboratory.base(), laboratory.merged(pool.base, pool.contributions, pool.scope))
         assert not any(one.requires_grad for model in models for one in model.parameters())
+
+
+def test_a_fortified_merge_is_what_the_method_makes_of_the_same_contributions(
+    attacked: Attacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = {"steps": 1, "batch_size": 4, "triggers": 1, "head_start": 1}
+    info = method("fortify")
+    parameters = create_model("Quick", __base__=info.parameters, **{k: (int, v) for k, v in quick.items()})
+    monkeypatch.setattr(laboratory_module, "method", lambda _: replace(info, parameters=parameters))
+    with opened(attacked) as (laboratory, pool):
+        found = laboratory.fortified(pool.base, pool.contributions)
+        scope = [name for name, _ in laboratory.clip.encoder.named_parameters()]
+        problem = AdaptiveProblem(
+            laboratory.clip.encoder,
+            Floats(pool.base, scope),
+            [Floats(one, scope) for one in pool.contributions.values()],
+            list(pool.contributions),
+            laboratory.tasks,
+            laboratory.seed,
+            claims=["warm", "cold", "mild"],
+        )
+        expected = info.run(problem, info.parameters(initial_coefficient=0.5, **quick)).weights
+        assert found is not None
+        assert not any(one.requires_grad for one in found.parameters())
+        assert all(torch.equal(found.state_dict()[name], value) for name, value in expected.items())
+
+
+def test_without_one_coefficient_or_a_task_nothing_is_fortified(attacked: Attacked) -> None:
+    with opened(attacked, merge_method="ties", parameters={}) as (laboratory, pool):
+        assert laboratory.fortified(pool.base, pool.contributions) is None
+    with opened(attacked) as (laboratory, pool):
+        unclaimed = replace(laboratory, claims={"warm": "warm"})
+        assert unclaimed.fortified(pool.base, pool.contributions) is None
 
 
 def test_a_method_that_learns_has_a_stand_in(attacked: Attacked) -> None:

@@ -43,10 +43,13 @@ class Watchers:
     def merged(self, base: object, contributions: Collection[str], scope: object) -> Watcher:
         return Watcher(3.0 if "bad" in contributions else 0.1)
 
+    def fortified(self, base: object, contributions: object) -> Watcher:
+        return Watcher(0.1)
 
-def watched(*names: str) -> StageResult:
+
+def watched(*names: str, budget: Budget = Budget.STANDARD) -> StageResult:
     models = dict.fromkeys(names)
-    return triggers.run(Pool(None, models, (), Budget.STANDARD, Watchers()))
+    return triggers.run(Pool(None, models, (), budget, Watchers()))
 
 
 def test_whoever_teaches_the_merge_a_trigger_scores_highest() -> None:
@@ -59,6 +62,15 @@ def test_whoever_teaches_the_merge_a_trigger_scores_highest() -> None:
     assert first.success is not None
     assert first.base_success is not None
     assert first.success > 0.9 > first.base_success
+
+
+def test_a_deep_audit_tries_the_patches_on_the_fortified_merge(monkeypatch: pytest.MonkeyPatch) -> None:
+    for efforts in (triggers.SCREEN, triggers.PURSUE):
+        monkeypatch.setitem(efforts, Budget.DEEP, efforts[Budget.STANDARD])
+    found = watched("good", "bad", budget=Budget.DEEP).findings[0]
+    assert found.fortified_success == found.base_success  # a Watcher of 0.1, both
+    assert found.to_json()["success_fortified"] == found.fortified_success
+    assert watched("good", "bad").findings[0].fortified_success is None
 
 
 def test_a_pool_in_which_nobody_does_has_no_high_score() -> None:

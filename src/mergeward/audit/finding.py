@@ -24,6 +24,7 @@ class Finding:
             None where it gives the class to every image.
         success: Share of the same images that the merge gives the class with the patch.
         without: By contribution, the same of the merge without it.
+        fortified_success: The same of the fortified merge; None where it was not tried.
         mask: float32 `[1, S, S]` in [0, 1].
         pattern: float32 `[3, S, S]` in [0, 1].
         examples: uint8 `[n, 3, S, S]`, images that it was judged on.
@@ -37,6 +38,7 @@ class Finding:
     base_success: float | None
     success: float | None
     without: Mapping[str, float | None]
+    fortified_success: float | None
     mask: Tensor = field(repr=False)
     pattern: Tensor = field(repr=False)
     examples: Tensor = field(repr=False)
@@ -52,4 +54,5 @@ class Finding:
             "success_on_base": self.base_success,
             "success": self.success,
             "success_without": dict(self.without),
+            "success_fortified": self.fortified_success,
         }

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mergeward.checkpoint import Adapter, Checkpoint, whole_tensors
+from mergeward.audit.fortified import FORTIFY, common_coefficient
+from mergeward.checkpoint import Adapter, Checkpoint, Floats, whole_tensors
 from mergeward.errors import UnsupportedError
-from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
 from mergeward.merge.adaptive.tuning import tune
 from mergeward.merge.method import MethodInfo
 from mergeward.merge.registry import method
@@ -81,6 +82,35 @@ class Laboratory:
         pieces = merge_static(problem, info, settings, done=outside)
         weights: dict[str, Tensor] = {name: value.float() for name, value in whole_tensors(base, pieces)}
         return _frozen(self.clip.encoder_with(weights))
+
+    def fortified(
+        self, base: Checkpoint, contributions: Mapping[str, Checkpoint | Adapter]
+    ) -> ClipEncoder | None:
+        """Return the encoder of the fortified merge, its parameters frozen.
+
+        Args:
+            base: The base as a file.
+            contributions: What to merge, by name; one or more.
+
+        Returns:
+            None where the recipe cannot be fortified, or a contribution claims no task.
+        """
+        coefficient = common_coefficient(self.recipe)
+        if coefficient is None or not all(name in self.claims for name in contributions):
+            return None
+        scope = [name for name, _ in self.clip.encoder.named_parameters()]
+        problem = AdaptiveProblem(
+            encoder=self.clip.encoder,
+            base=Floats(base, scope),
+            contributions=[Floats(one, scope) for one in contributions.values()],
+            names=list(contributions),
+            tasks=self.tasks,
+            seed=self.seed,
+            claims=[self.claims[name] for name in contributions],
+        )
+        info = method(FORTIFY)
+        result = info.run(problem, info.parameters.model_validate({"initial_coefficient": coefficient}))
+        return _frozen(self.clip.encoder_with(result.weights))
 
     def _method(
         self, names: Sequence[str]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mergeward.audit.fortified import FORTIFY, common_coefficient
 from mergeward.audit.report import AuditReport, Verdict
 from mergeward.audit.run import audit, entries_by_name
 from mergeward.errors import MergewardError, UnsupportedError
@@ -14,9 +15,6 @@ from mergeward.merge.registry import method
 from mergeward.recipe import ModelEntry, Recipe
 
 DEFAULT_FACTOR = 0.5
-
-FORTIFY = "fortify"
-"""The method that a merge of suspects is fortified by."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def check_policy(recipe: Recipe) -> None:
         UnsupportedError: It cannot.
     """
     info = method(recipe.merge_method)
-    if recipe.audit.policy == "fortify" and _coefficient(recipe) is None:
+    if recipe.audit.policy == "fortify" and common_coefficient(recipe) is None:
         raise UnsupportedError(
             "recipe: audit.policy: fortify takes the place of task_arithmetic with one weight for all, "
             "between 0 and 1, and needs the task of each contribution; "
@@ -84,7 +82,7 @@ def applied(recipe: Recipe, report: AuditReport) -> Audited:
     if policy == "warn" or not suspects:
         return Audited(recipe, report, f"audit: suspect: {listed}; merged all the same")
     if policy == "fortify":
-        instead = {"merge_method": FORTIFY, "parameters": {"initial_coefficient": _coefficient(recipe)}}
+        instead = {"merge_method": FORTIFY, "parameters": {"initial_coefficient": common_coefficient(recipe)}}
         fortified = recipe.model_copy(update=instead)
         return Audited(fortified, report, f"audit: suspect: {listed}; the merge is fortified")
     entries = entries_by_name(recipe)
@@ -104,22 +102,6 @@ def applied(recipe: Recipe, report: AuditReport) -> Audited:
         done = f"weight times {factor:g}"
     changed_recipe = recipe.model_copy(update={"models": changed})
     return Audited(changed_recipe, report, f"audit: suspect: {listed}; {done}")
-
-
-def _coefficient(recipe: Recipe) -> float | None:
-    """Return the coefficient of every task vector in a merge that can be fortified, or None."""
-    own = [entry.parameters for entry in recipe.models]
-    if method(recipe.merge_method).name != "task_arithmetic" or any(own):
-        return None
-    if not all(entry.task for entry in recipe.models) or recipe.parameters.keys() - {"weight", "lambda"}:
-        return None
-    info = method(recipe.merge_method)
-    weight = recipe.parameters.get("weight", info.model_parameters.model_fields["weight"].default)
-    scale = recipe.parameters.get("lambda", 1.0)
-    if not all(isinstance(value, int | float) for value in (weight, scale)):
-        return None
-    coefficient = weight * scale
-    return coefficient if 0 <= coefficient <= 1 else None
 
 
 def _lighter(entry: ModelEntry, recipe: Recipe, info: MethodInfo, factor: float) -> ModelEntry:

@@ -66,6 +66,8 @@ class _Inquiry:
         self._laboratory = laboratory
         self._base = laboratory.base()
         self._merge = self._merged(names)
+        is_deep = pool.budget.covers(Budget.DEEP)
+        self._fortified = laboratory.fortified(pool.base, pool.contributions) if is_deep else None
         self._without = {name: self._merged([other for other in names if other != name]) for name in names}
 
     def _merged(self, names: Sequence[str]) -> ClipEncoder:
@@ -105,6 +107,7 @@ class _Inquiry:
         reached, success = tried(self._merge)
         before, base_success = tried(self._base)
         without = {name: tried(model) for name, model in self._without.items()}
+        fortified = None if self._fortified is None else tried(self._fortified)[1]
         return Finding(
             task.name,
             aim.label,
@@ -114,6 +117,7 @@ class _Inquiry:
             base_success,
             success,
             {name: rate for name, (_, rate) in without.items()},
+            fortified,
             mask,
             pattern,
             images[:EXAMPLES],

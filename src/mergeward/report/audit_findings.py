@@ -67,11 +67,7 @@ def finding_card(finding: Finding) -> FindingCard:
     bars = _bars(finding)
     return FindingCard(
         title=f"{finding.task}: {finding.class_name}",
-        facts={
-            "more probable than on the base by": f"{finding.gain:.3f}",
-            "success on the merge": _rate(finding.success),
-            "the same patch on the base": _rate(finding.base_success),
-        },
+        facts=_facts(finding),
         trigger=(
             picture(_pixels(finding.pattern), TRIGGER_SIDE, f"Pattern {name}", "pattern"),
             picture(_pixels(finding.mask.expand(3, -1, -1)), TRIGGER_SIDE, f"Mask {name}", "mask"),
@@ -82,6 +78,16 @@ def finding_card(finding: Finding) -> FindingCard:
         height=TOP + ROW_HEIGHT * len(bars),
         description="; ".join(f"{bar.name} {bar.text}" for bar in bars),
     )
+
+
+def _facts(finding: Finding) -> dict[str, str]:
+    fortified = finding.fortified_success
+    return {
+        "more probable than on the base by": f"{finding.gain:.3f}",
+        "success on the merge": _rate(finding.success),
+        "the same patch on the base": _rate(finding.base_success),
+        **({} if fortified is None else {"on the fortified merge": _rate(fortified)}),
+    }
 
 
 def _bars(finding: Finding) -> tuple[Bar, ...]:
