@@ -65,6 +65,11 @@ def test_bars_stand_for_the_rises_the_most_telling_first() -> None:
     assert card.bars[0].x == pytest.approx(LEFT + (RIGHT - LEFT) / 6, abs=0.1)
 
 
+def test_the_fortified_merge_is_named_only_where_it_was_tried() -> None:
+    assert finding_card(finding()).facts["on the fortified merge"] == "12\N{NO-BREAK SPACE}%"
+    assert "on the fortified merge" not in finding_card(replace(finding(), fortified_success=None)).facts
+
+
 def test_a_page_without_findings_has_no_section_for_them(tmp_path: Path) -> None:
     write_audit_page(replace(report(), findings=()), tmp_path / "audit.html")
     assert 'id="triggers"' not in (tmp_path / "audit.html").read_text(encoding="utf-8")
