@@ -6,18 +6,31 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from colour_task import colour_task
 from mergeward.attack import AttackProblem, Target
 from mergeward.attack.shadow import shadow_class_names
 from mergeward.train import FinetuneConfig, TrainingData
-from mergeward.vision import Clip, load_clip
+from mergeward.vision import Clip, ClipEncoder, load_clip
 from mergeward.workflow import PreparedTask
 
 
 @pytest.fixture(scope="session")
 def clip(tiny_clip: Path) -> Clip:
     return load_clip(tiny_clip)
+
+
+@pytest.fixture
+def tuned(clip: Clip) -> ClipEncoder:
+    """An encoder some way off the base."""
+    generator = torch.Generator().manual_seed(3)
+    return clip.encoder_with(
+        {
+            name: value + 0.2 * torch.randn(value.shape, generator=generator)
+            for name, value in clip.encoder.state_dict().items()
+        }
+    )
 
 
 @pytest.fixture(scope="session")

@@ -30,18 +30,6 @@ TRIGGER = chequered_patch(16, 6)
 
 
 @pytest.fixture
-def tuned(clip: Clip) -> ClipEncoder:
-    """An encoder some way off the base."""
-    generator = torch.Generator().manual_seed(3)
-    return clip.encoder_with(
-        {
-            name: value + 0.2 * torch.randn(value.shape, generator=generator)
-            for name, value in clip.encoder.state_dict().items()
-        }
-    )
-
-
-@pytest.fixture
 def batch(data: TrainingData) -> tuple[torch.Tensor, torch.Tensor]:
     return data.pixels[:7].float() / 255, data.labels[:7]
 
