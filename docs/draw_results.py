@@ -1,6 +1,7 @@
 """Draws the measured results into the documentation: `python docs/draw_results.py`.
 
-Reads `docs/results/attacks.sqlite`, a run of the suite `mini-attacks` on real images, and makes from it
+Reads `docs/results/attacks.sqlite` and `docs/results/fortify.sqlite`, runs of the suites `mini-attacks` and
+`mini-fortify` on the same contributions of real images, and makes from them
 
 - `docs/assets/results.svg`: accuracy and attack success of BadNets and BadMerging under every merge, beside
   the clean merge;
@@ -30,7 +31,7 @@ from mergeward.report import chart
 from mergeward.report.headline import findings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RUN = REPOSITORY / "docs" / "results" / "attacks.sqlite"
+RESULTS = REPOSITORY / "docs" / "results"
 PICTURE = REPOSITORY / "docs" / "assets" / "results.svg"
 README = REPOSITORY / "README.md"
 
@@ -158,11 +159,23 @@ def _legend() -> Iterator[str]:
     yield f'<text x="{MARGIN + 644}" y="{y + 4}">95 % interval</text>'
 
 
+def measured() -> list[Line]:
+    """Return the lines of every merge: the published ones, and beside them the fortified one."""
+    lines = list(summarise(read_run(RESULTS / "attacks.sqlite")))
+    attacks = {line.attack for line in lines}
+    fortified = summarise(read_run(RESULTS / "fortify.sqlite"))
+    return lines + [
+        line
+        for line in fortified
+        if line.method == "fortify" and line.kind in (ATTACKED, CLEAN) and line.attack in attacks
+    ]
+
+
 def headline_results(lines: Sequence[Line]) -> Results:
     """Return the attacks that are shown as results of one run, each figure the mean over seeds.
 
     Args:
-        lines: Of a run of attacks against merges, without axes.
+        lines: Of attacks against merges, without axes.
     """
     clean: dict[str, list[Line]] = {}
     for line in lines:
@@ -207,8 +220,9 @@ Attack success, %, after each merge; in brackets that of the same trigger on the
 Accuracy, %:
 
 {matrix(shown, accuracy_alone, (ATTACKED, CLEAN))}
-Intervals, costs, every control and the commands: [attacks](docs/results/attacks.md); which claims of the
-papers hold here, and what the figures do not show: [results](docs/results/index.md).
+Intervals, costs, every control and the commands: [attacks](docs/results/attacks.md) and
+[fortified merges](docs/results/fortify.md); which claims of the papers hold here, and what the figures do
+not show: [results](docs/results/index.md).
 
 """
 
@@ -224,7 +238,7 @@ def updated(readme: str, lines: Sequence[Line]) -> str:
 
 def main() -> None:
     """Bring the picture and the README up to date."""
-    lines = summarise(read_run(RUN))
+    lines = measured()
     PICTURE.write_text(picture(headline_results(lines)), encoding="utf-8")
     README.write_text(updated(README.read_text(encoding="utf-8"), lines), encoding="utf-8")
 

@@ -14,8 +14,7 @@ import write_results
 from invented_run import a_line
 from mergeward.bench import Controls, Results, Row
 from mergeward.bench.results import Control
-from mergeward.bench.store import read_run
-from mergeward.bench.summary import Line, summarise
+from mergeward.bench.summary import Line
 from mergeward.report import chart
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -53,18 +52,14 @@ def a_run() -> list[Line]:
     return [a_line("base", {}, 0.1), *alone, *merges]
 
 
-def measured() -> list[Line]:
-    return list(summarise(read_run(draw_results.RUN)))
-
-
 def test_the_readme_shows_what_was_measured() -> None:
     readme = draw_results.README.read_text(encoding="utf-8")
-    assert readme == draw_results.updated(readme, measured()), "run: python docs/draw_results.py"
+    assert readme == draw_results.updated(readme, draw_results.measured()), "run: python docs/draw_results.py"
 
 
 def test_the_picture_shows_what_was_measured() -> None:
     drawn = draw_results.PICTURE.read_text(encoding="utf-8")
-    assert drawn == draw_results.picture(draw_results.headline_results(measured())), (
+    assert drawn == draw_results.picture(draw_results.headline_results(draw_results.measured())), (
         "run: python docs/draw_results.py"
     )
 
