@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from mergeward.audit import AuditReport, Budget, audit
 from mergeward.audit.report import INCONCLUSIVE, USAGE
+from mergeward.cli.options import BUDGETS
 from mergeward.cli.terminal import show, write_json
 from mergeward.errors import MergewardError, RecipeError, UsageError
 from mergeward.report import audit_sarif, write_audit_page
@@ -46,7 +47,9 @@ class AuditCommand(TyperCommand):
 
 def audit_command(
     recipe: Annotated[Path, typer.Argument(help="The recipe that would be merged.")],
-    budget: Annotated[Budget, typer.Option("--budget", help="How much to spend.")] = Budget.STANDARD,
+    budget: Annotated[
+        str, typer.Option("--budget", metavar=BUDGETS, help="How much to spend.")
+    ] = Budget.STANDARD,
     reference: Annotated[
         Path | None,
         typer.Option("--reference", help="What clean pools score, as 'mergeward reference' writes it."),

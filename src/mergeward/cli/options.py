@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from mergeward.audit import Budget
 from mergeward.cli.terminal import say
 from mergeward.errors import UsageError
 from mergeward.tasks import load_task, task_names
@@ -29,6 +30,9 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything ran
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Peak rate of AdamW.")]
+BUDGETS = "|".join(Budget)
+"""What an audit may spend, for the help."""
+
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Images a step.")]
 Set = Annotated[
     list[str] | None,

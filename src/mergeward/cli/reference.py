@@ -10,7 +10,7 @@ import typer
 from mergeward.audit import Budget, make_reference
 from mergeward.audit.clean_pools import POOLS
 from mergeward.cli.contribute import training_from
-from mergeward.cli.options import BatchSize, LearningRate, Seed, Steps
+from mergeward.cli.options import BUDGETS, BatchSize, LearningRate, Seed, Steps
 from mergeward.cli.terminal import say, write_json
 from mergeward.errors import OutputError
 
@@ -19,7 +19,7 @@ def reference_command(
     recipe: Annotated[Path, typer.Argument(help="The recipe to audit; its contributions are not opened.")],
     out: Annotated[Path, typer.Argument(help="File to write; must not exist.")],
     budget: Annotated[
-        Budget, typer.Option("--budget", help="The budget of the audits that it is for.")
+        str, typer.Option("--budget", metavar=BUDGETS, help="The budget of the audits that it is for.")
     ] = Budget.STANDARD,
     pools: Annotated[int, typer.Option("--pools", min=1, help="How many clean pools to audit.")] = POOLS,
     variants: Annotated[
