@@ -53,7 +53,7 @@ class FortifyParameters(Parameters):
     triggers: int = Field(default=8, ge=1, description="triggers of each task at a time")
     trigger_step: float = Field(default=0.06, gt=0, description="step of a trigger's pixels, in [0, 1]")
     smallest: float = Field(default=0.12, gt=0, le=1, description="least side of a patch over the image's")
-    largest: float = Field(default=0.22, gt=0, le=1, description="greatest side of a patch over the image's")
+    largest: float = Field(default=0.28, gt=0, le=1, description="greatest side of a patch over the image's")
     corners: float = Field(default=0.5, ge=0, le=1, description="share of patches that lie in a corner")
     tries: int = Field(
         default=20, ge=1, description="steps after which a trigger that does not work is replaced"
