@@ -41,6 +41,8 @@ class Watchers:
         return Watcher(0.1)
 
     def merged(self, base: object, contributions: Collection[str], scope: object) -> Watcher:
+        if "huge" in contributions:
+            return Watcher(float("inf"))
         return Watcher(3.0 if "bad" in contributions else 0.1)
 
     def fortified(self, base: object, contributions: object) -> Watcher:
@@ -71,6 +73,13 @@ def test_a_deep_audit_tries_the_patches_on_the_fortified_merge(monkeypatch: pyte
     assert found.fortified_success == found.base_success  # a Watcher of 0.1, both
     assert found.to_json()["success_fortified"] == found.fortified_success
     assert watched("good", "bad").findings[0].fortified_success is None
+
+
+def test_one_that_does_not_compute_fails_and_spoils_no_other() -> None:
+    found, without = watched("good", "huge", "bad"), watched("good", "bad")
+    assert set(found.failures) == {"huge"}
+    assert "not finite" in found.failures["huge"].reason
+    assert found.evidence == without.evidence
 
 
 def test_a_pool_in_which_nobody_does_has_no_high_score() -> None:

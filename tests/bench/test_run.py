@@ -137,9 +137,44 @@ def test_a_run_stopped_at_any_cell_goes_on(
     with pytest.raises(KeyboardInterrupt):
         run_plan(plan, path, report=stop)
     assert len(read_run(path).cells) == 3
+    assert read_run(path).planned == 7
     done = run_plan(plan, path, resume=True)
     assert (done.measured, done.kept) == (4, 3)
     assert figures(read_run(path)) == figures(run_file)
+
+
+def test_what_was_measured_with_another_version_is_measured_again(
+    ran: RunSummary,
+    smallest: Suite,
+    tiny_clip: Path,
+    colour_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "run.sqlite"
+    run_plan(plan_run(smallest, tiny_clip, colour_data), path)
+    monkeypatch.setattr("mergeward.bench.workshop.package_version", lambda: "another")
+    workshop_at.cache_clear()  # it has worked out its keys
+    done = run_plan(plan_run(smallest, tiny_clip, colour_data), path, resume=True)
+    workshop_at.cache_clear()
+    assert (done.measured, done.kept, done.outdated) == (7, 0, 7)
+    assert len(read_run(path).cells) == len(read_run(path).rates) == 7
+
+
+def test_a_file_that_is_no_run_is_not_gone_on_with(
+    smallest: Suite, tiny_clip: Path, colour_data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("no database, but a longer text than an empty file\n" * 9)
+    with pytest.raises(OutputError, match="cannot write the run"):
+        run_plan(plan_run(smallest, tiny_clip, colour_data), path, resume=True)
+    assert path.read_text().startswith("no database")
+
+
+def test_what_is_being_made_is_not_cleaned_away(empty_cache: Path) -> None:
+    (empty_cache / "merge" / ".key-abcd").mkdir(parents=True)
+    assert clean() == {"merge": 0, "hardened": 0}
+    assert (empty_cache / "merge" / ".key-abcd").is_dir()
 
 
 def test_a_failed_cell_stops_no_other_and_is_tried_again(

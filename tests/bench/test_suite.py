@@ -69,6 +69,15 @@ def test_attacks_with_the_same_places_share_their_retrain(suite_of: Make) -> Non
     ]
 
 
+def test_two_contributions_of_one_attack_have_two_retrains(suite_of: Make) -> None:
+    suite = suite_of(attacks=[{"attack": "mergebackdoor", "partner": 0}])
+    (retrain,) = (cell for cell in expand(suite, TASKS) if cell.kind == "clean retrain")
+    assert isinstance(retrain.model, Merged)
+    first, second = (one for one in retrain.model.pool if one.training.seed)
+    assert first.task == second.task
+    assert {first.training.seed, second.training.seed} == {1, 2}
+
+
 def test_several_attackers_are_several_triggers_of_one_attack(suite_of: Make) -> None:
     both = {"name": "both", "adversaries": [{"attack": "badnets", "task": 0}, {"attack": "badnets"}]}
     (attacked,) = (cell for cell in expand(suite_of(attacks=[both]), TASKS) if cell.kind == "attacked merge")

@@ -63,8 +63,13 @@ def test_the_interval_over_seeds_is_students() -> None:
     assert found.low == pytest.approx(0.9 - 4.303 * 0.1 / 3**0.5)
     assert found.high == 1.0
     assert found.seeds == 3
-    many = estimate([[Rate(40 + 20 * (seed % 2), 100)] for seed in range(40)])
+    many = estimate([[Rate(4000 + 2000 * (seed % 2), 10_000)] for seed in range(40)])
     assert T_95[-1] > (many.high - many.mean) / (0.1 * (40 / 39) ** 0.5 / 40**0.5) > 1.96
+
+
+def test_seeds_that_agree_are_no_surer_of_other_images_than_one() -> None:
+    one, three = estimate([[Rate(80, 100)]]), estimate([[Rate(80, 100)]] * 3)
+    assert (three.mean, three.low, three.high) == pytest.approx((one.mean, one.low, one.high))
 
 
 def test_one_seed_speaks_of_its_test_images() -> None:

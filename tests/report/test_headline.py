@@ -16,11 +16,11 @@ def sentences(results: Results) -> list[str]:
 def test_what_each_merge_does_with_each_attack(results: Results) -> None:
     assert sentences(results) == [
         "BadNets (99 % before merging) keeps 33 % under AdaMerging, 23 % under TIES and 4 % under task"
-        " arithmetic, and does no better than on the clean merge under average (2 %) and DAM (2 %)."
-        " On clean merges the same trigger has 2 %.",
+        " arithmetic, and is not clearly above the clean merge under average (2 % against 2 %) and DAM"
+        " (2 % against 2 %). On clean merges the same trigger has 2 %.",
         "BadMerging on-task (99.7 % before merging) keeps 97 % under AdaMerging, 93 % under task arithmetic,"
-        " 88 % under average and 84 % under TIES, and does no better than on the clean merge under DAM"
-        " (10 %). On clean merges the same trigger has 8 % to 12 %.",
+        " 88 % under average and 84 % under TIES, and is not clearly above the clean merge under DAM"
+        " (10 % against 8 %). On clean merges the same trigger has 8 % to 12 %.",
         "Mean accuracy lies between 73 % (average) and 91 % (AdaMerging); the base alone has 58 %.",
         "An attacked merge differs in mean accuracy from the clean merge by the same method"
         " by at most 0.7 points.",
@@ -40,7 +40,7 @@ def test_an_attack_that_every_merge_keeps(results: Results) -> None:
 def test_an_attack_that_no_merge_keeps(results: Results) -> None:
     lost = tuple(row for row in results.rows if row.attack == "badnets" and row.method == "dam")
     assert sentences(replace(results, rows=lost))[0] == (
-        "BadNets (99 % before merging) does no better than on the clean merge under DAM (2 %)."
+        "BadNets (99 % before merging) is not clearly above the clean merge under DAM (2 % against 2 %)."
         " On clean merges the same trigger has 2 %."
     )
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import audited
 from browser import Browser
 from mergeward.bench.results import Results
-from mergeward.report import write_page
+from mergeward.report import write_audit_page, write_page
 
 _POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 _LOG = re.compile(r'<body data-log="([^"]*)"')
@@ -141,3 +142,18 @@ def test_an_address_that_means_nothing_changes_nothing_and_all_fits_a_narrow_win
     assert look["rows"] == FIRST_ORDER
     assert look["sorted"] == {}
     assert not look["tooWide"]
+
+
+def test_tables_without_filters_are_sorted_too(chromium: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "audit.html"
+    write_audit_page(audited.report(), page)
+    text = _POLICY.sub("", page.read_text(encoding="utf-8"))
+    act = """
+      const heading = document.querySelector("#evidence-table th[data-key=rank]");
+      heading.querySelector("button").click();
+      document.body.dataset.log = heading.getAttribute("aria-sort");
+    """
+    page.write_text(text.replace("</body>", f"<script>{act}</script></body>"), encoding="utf-8")
+    opened = chromium.open(page)
+    assert opened.console == ()
+    assert 'data-log="descending"' in opened.dom

@@ -1,6 +1,6 @@
 """BadMerging by somebody who knows `fortify`: the backdoor is trained to outlast the step that takes it out.
 
-Fortify moves the weights until triggered images have the features of clean ones. In every step of the
+Fortify moves the weights until triggered images have features that clean ones have. In every step of the
 training the attacker takes such a step themselves, with the very trigger, and it is at those weights that
 the triggered images are to be of the target class.
 """

@@ -6,11 +6,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mergeward.audit.fortified import FORTIFY, common_coefficient
 from mergeward.checkpoint import Adapter, Checkpoint, Floats, whole_tensors
-from mergeward.errors import UnsupportedError
+from mergeward.errors import DataError, UnsupportedError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
 from mergeward.merge.adaptive.tuning import tune
 from mergeward.merge.method import MethodInfo
@@ -79,7 +80,7 @@ class Laboratory:
         info, parameters, per_model = self._method(list(contributions))
         settings = schedule(info, parameters, per_model, scope)
         outside = [name for name in base.tensors if name not in own]
-        pieces = merge_static(problem, info, settings, done=outside)
+        pieces = merge_static(problem, info, settings, dtype=torch.float32, done=outside)
         weights: dict[str, Tensor] = {name: value.float() for name, value in whole_tensors(base, pieces)}
         return _frozen(self.clip.encoder_with(weights))
 
@@ -131,7 +132,7 @@ def open_laboratory(recipe: Recipe, entries: Mapping[str, ModelEntry]) -> Labora
 
     Raises:
         UnsupportedError: No contribution names a task, or the base is no CLIP; the text says which.
-        DataError: A task cannot be read.
+        DataError: A task cannot be read, or two have one name.
         CheckpointError: The base cannot be read as a model.
     """
     specs = dict.fromkeys(entry.task for entry in entries.values() if entry.task is not None)
@@ -140,6 +141,8 @@ def open_laboratory(recipe: Recipe, entries: Mapping[str, ModelEntry]) -> Labora
     clip = open_base(recipe.base)
     opened = {spec: open_task(spec, recipe.data, recipe.seed) for spec in specs}
     tasks = {task.name: task for task in opened.values()}
+    if len(tasks) < len(opened):
+        raise DataError(f"expected tasks of different names, found {[task.name for task in opened.values()]}")
     return Laboratory(
         clip,
         [PreparedTask(task, clip).unlabelled() for task in tasks.values()],

@@ -17,7 +17,7 @@ from mergeward.audit.budget import Budget
 from mergeward.audit.finding import Finding
 from mergeward.audit.inversion import Aim, Effort, Recovered, invert, pasted, probabilities, unit
 from mergeward.audit.laboratory import Laboratory
-from mergeward.audit.report import Evidence, Verdict
+from mergeward.audit.report import Evidence, Failure, Verdict
 from mergeward.audit.stage import Pool, Stage, StageResult
 from mergeward.errors import UnsupportedError
 from mergeward.vision import ClipEncoder
@@ -41,21 +41,44 @@ def run(pool: Pool) -> StageResult:
     The score of a contribution is how much less probable its absence makes the class, at most, over what was
     found.
 
+    A contribution whose merge with the base does not compute has failed, and the others are compared without
+    it.
+
     Raises:
         UnsupportedError: The pool has no laboratory.
     """
     if pool.laboratory is None:
         raise UnsupportedError("inversion runs models; the pool has none to run")
-    names = tuple(pool.contributions)
+    failures = _failures(pool, pool.laboratory)
+    names = tuple(name for name in pool.contributions if name not in failures)
     if not names:
-        return StageResult({})
+        return StageResult({}, failures)
     inquiry = _Inquiry(pool, pool.laboratory, names)
     aims = inquiry.screen()
     found = inquiry.invert(aims, PURSUE[pool.budget], "looking into classes")
     findings = [
         inquiry.finding(aim, found.masks[place], found.patterns[place]) for place, aim in enumerate(aims)
     ]
-    return StageResult({name: _evidence(name, findings) for name in names}, findings=findings)
+    return StageResult({name: _evidence(name, findings) for name in names}, failures, findings=findings)
+
+
+def _failures(pool: Pool, laboratory: Laboratory) -> dict[str, Failure]:
+    """Return the contributions whose merge with the base does not compute.
+
+    Finite weights can be so large that features are not: with one such contribution in the merge every figure
+    about every other one would be worthless.
+    """
+    images = unit(laboratory.tasks[0].images[:EXAMPLES])
+    found = {}
+    for name, one in pool.contributions.items():
+        try:
+            finite = bool(laboratory.merged(pool.base, {name: one}, pool.scope)(images).isfinite().all())
+        except UnsupportedError as error:
+            found[name] = Failure(NAME, str(error))
+            continue
+        if not finite:
+            found[name] = Failure(NAME, "merged with the base it gives features that are not finite")
+    return found
 
 
 class _Inquiry:
@@ -67,7 +90,8 @@ class _Inquiry:
         self._base = laboratory.base()
         self._merge = self._merged(names)
         is_deep = pool.budget.covers(Budget.DEEP)
-        self._fortified = laboratory.fortified(pool.base, pool.contributions) if is_deep else None
+        chosen = {name: pool.contributions[name] for name in names}
+        self._fortified = laboratory.fortified(pool.base, chosen) if is_deep else None
         self._without = {name: self._merged([other for other in names if other != name]) for name in names}
 
     def _merged(self, names: Sequence[str]) -> ClipEncoder:

@@ -30,7 +30,8 @@ def clean(*, everything: bool = False, dry_run: bool = False) -> dict[str, int]:
 
 def _clean(folder: Path, dry_run: bool) -> int:
     freed = 0
-    for artefact in sorted(path for path in folder.glob("*") if path.is_dir()):
+    # what begins with a dot is being made just now
+    for artefact in sorted(path for path in folder.glob("[!.]*") if path.is_dir()):
         freed += sum(path.stat().st_size for path in artefact.rglob("*") if path.is_file())
         if not dry_run:
             with FileLock(f"{artefact}.lock"):  # nobody is making it now

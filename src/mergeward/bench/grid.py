@@ -268,8 +268,8 @@ def _by_retrain(
 
 
 def _retrained(contribution: Contribution) -> Contribution:
-    """Train as the attacker did, with another seed and without the backdoor."""
-    training = replace(contribution.training, seed=contribution.training.seed + 1)
+    """Train as the attacker did, with another seed and without the backdoor; a partner with one more."""
+    training = replace(contribution.training, seed=contribution.training.seed + 1 + contribution.is_partner)
     return replace(contribution, training=training, backdoor=None, is_partner=False)
 
 

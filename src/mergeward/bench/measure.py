@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal, TypeAlias
 
@@ -155,8 +155,13 @@ def _costs(workshop: Workshop, cell: Cell) -> tuple[Cost | None, Cost | None, Co
 
 
 def _attacks(workshop: Workshop, pool: tuple[Contribution, ...]) -> Cost | None:
-    costs = [workshop.cost(one) for one in pool if one.backdoor is not None]
+    costs = [workshop.cost(one) for one in pool if one.backdoor is not None and not _is_second(one, pool)]
     if not costs:
         return None
     peaks = [cost.peak_bytes for cost in costs if cost.peak_bytes is not None]
     return Cost(sum(cost.seconds for cost in costs), max(peaks, default=None))
+
+
+def _is_second(one: Contribution, pool: tuple[Contribution, ...]) -> bool:
+    """Whether a contribution was made together with another of the pool."""
+    return one.is_partner and replace(one, is_partner=False) in pool

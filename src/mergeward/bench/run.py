@@ -74,12 +74,15 @@ class RunSummary:
         measured: Cells measured now.
         kept: Cells that an earlier run of the same had measured.
         failed: Cells that could not be measured, with the cause.
+        outdated: Cells that an earlier run had measured with other code, versions or threads, and that were
+            measured again.
     """
 
     path: Path
     measured: int
     kept: int
     failed: tuple[CellRow, ...]
+    outdated: int = 0
 
 
 def narrowed(suite: Suite, only: Mapping[str, Sequence[str]], seeds: Sequence[int] | None = None) -> Suite:
@@ -153,7 +156,8 @@ def run_plan(
     Args:
         plan: From `plan_run`.
         out: The file to write.
-        resume: Whether to go on with a file of the same suite, base and data; failed cells are tried again.
+        resume: Whether to go on with a file of the same suite, base and data; failed cells are tried again,
+            and cells measured with other code, versions or threads are measured again.
         engine: What runs the cells; by default this machine's cores.
         report: Called after each cell.
 
@@ -168,7 +172,8 @@ def run_plan(
         "data": None if plan.site.data is None else plan.site.data.name,
         "images": {spec: workshop.task(spec, plan.suite.seeds[0]).fingerprint for spec in _tasks(plan)},
     }
-    with open_run(out, about, resume=resume) as writer:
+    with open_run(out, about, planned=len(plan.cells), resume=resume) as writer:
+        outdated = writer.forget_others(plan.cells)
         finished = writer.finished()
         waiting = [key for key in plan.cells if key not in finished]
         causes = _make_contributions(engine, plan.site, [plan.cells[key] for key in waiting])
@@ -183,7 +188,7 @@ def run_plan(
             run.write(ready[result.index], result)
         failed = {row.cell for row in run.failed}
         writer.show(gallery(workshop, (cell for key, cell in plan.cells.items() if key not in failed)))
-    return RunSummary(out, run.number - len(run.failed), len(finished & plan.cells.keys()), tuple(run.failed))
+    return RunSummary(out, run.number - len(run.failed), len(finished), tuple(run.failed), outdated)
 
 
 def _tasks(plan: Plan) -> tuple[str, ...]:

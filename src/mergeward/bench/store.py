@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,6 +33,8 @@ from mergeward.evaluate import Rate
 FORMAT = 1
 """Number of the file's form; another one is not read."""
 
+PLANNED = "planned"
+"""Key of the number of cells in the table `run`."""
 
 CELL_COLUMNS = tuple(entry.name for entry in fields(CellRow))
 _JSON_COLUMNS = ("axes", "tasks")
@@ -70,6 +72,7 @@ class RunFile:
         cells: The table `cells`, in the suite's order.
         rates: The table `rates`, by cell.
         gallery: The table `gallery`.
+        planned: How many cells the whole run has; None where the file does not say.
     """
 
     path: Path
@@ -77,6 +80,7 @@ class RunFile:
     cells: tuple[CellRow, ...]
     rates: Mapping[str, tuple[Measured, ...]]
     gallery: tuple[TriggerPicture, ...] = ()
+    planned: int | None = None
 
     @property
     def done(self) -> tuple[CellRow, ...]:
@@ -95,6 +99,20 @@ class RunWriter:
         return frozenset(
             row[0] for row in self._connection.execute("SELECT cell FROM cells WHERE status = 'done'")
         )
+
+    def forget_others(self, cells: Collection[str]) -> int:
+        """Forget cells that are none of these: measured with other code, versions or threads.
+
+        Returns:
+            How many there were.
+        """
+        others = [
+            (row[0],) for row in self._connection.execute("SELECT cell FROM cells") if row[0] not in cells
+        ]
+        with self._connection:
+            for table in ("cells", "rates"):
+                self._connection.executemany(f"DELETE FROM {table} WHERE cell = ?", others)  # noqa: S608
+        return len(others)
 
     def write(self, row: CellRow, rates: Iterable[Measured] = ()) -> None:
         """Write a cell, in place of what an earlier run wrote of it."""
@@ -117,12 +135,13 @@ class RunWriter:
 
 
 @contextmanager
-def open_run(path: Path, about: Mapping[str, Any], *, resume: bool) -> Iterator[RunWriter]:
+def open_run(path: Path, about: Mapping[str, Any], *, planned: int, resume: bool) -> Iterator[RunWriter]:
     """Open the file of a run for writing; a new one, or one to go on with.
 
     Args:
         path: The file.
         about: What the run is of; the table `run`.
+        planned: How many cells it has.
         resume: Whether to go on with a run of the same.
 
     Raises:
@@ -136,7 +155,7 @@ def open_run(path: Path, about: Mapping[str, Any], *, resume: bool) -> Iterator[
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock", timeout=0), closing(_connect(path)) as connection:
             if not exists:
-                _create(connection, about)
+                _create(connection, {**about, PLANNED: planned})
             elif (found := _about(connection, path)) != _plain(about):
                 other = _difference(found, _plain(about))
                 raise UsageError(f"{path}: a run of {other}; --out names another file")
@@ -144,7 +163,7 @@ def open_run(path: Path, about: Mapping[str, Any], *, resume: bool) -> Iterator[
         Path(f"{path}.lock").unlink(missing_ok=True)
     except Timeout as error:
         raise OutputError(f"{path}: another process writes this run") from error
-    except (sqlite3.OperationalError, OSError) as error:
+    except (sqlite3.Error, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"{path}: cannot write the run: {reason}") from error
 
@@ -159,7 +178,7 @@ def read_run(path: Path) -> RunFile:
         raise DataError(f"{path}: no such file; expected what 'mergeward bench run' wrote")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            about = _about(connection, path)
+            about, planned = _about(connection, path), _entries(connection).get(PLANNED)
             cells = tuple(
                 _cell_row(row) for row in connection.execute("SELECT * FROM cells ORDER BY position")
             )
@@ -171,7 +190,9 @@ def read_run(path: Path) -> RunFile:
             )
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise DataError(f"{path}: not a run of 'mergeward bench': {error}") from error
-    return RunFile(path, about, cells, {cell: tuple(entries) for cell, entries in rates.items()}, gallery)
+    return RunFile(
+        path, about, cells, {cell: tuple(entries) for cell, entries in rates.items()}, gallery, planned
+    )
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -188,10 +209,14 @@ def _create(connection: sqlite3.Connection, about: Mapping[str, Any]) -> None:
 
 
 def _about(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:
-    found = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM run")}
+    found = _entries(connection)
     if found.pop("format", None) != FORMAT:
         raise DataError(f"{path}: a run in another form than {FORMAT}, which this version reads")
-    return found
+    return {key: value for key, value in found.items() if key != PLANNED}
+
+
+def _entries(connection: sqlite3.Connection) -> dict[str, Any]:
+    return {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM run")}
 
 
 def _difference(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:

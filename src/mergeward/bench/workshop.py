@@ -121,6 +121,7 @@ class Workshop:
         model = _first(model)
 
         def measure(folder: Path) -> None:
+            self._make_inputs(model)
             with TemporaryDirectory(dir=folder.parent) as scratch:
                 costed(lambda: self._make(model, Path(scratch) / MODEL)).write(folder)
 
@@ -233,10 +234,20 @@ class Workshop:
 
     def _artefact(self, model: Contribution | Merged | Hardened) -> Path:
         def make(folder: Path) -> None:
+            self._make_inputs(model)
             cost = costed(lambda: self._make(model, folder / MODEL))
             self._keep("cost", self.key(model), cost.write)
 
         return self._keep(KINDS[type(model)], self.key(model), make)
+
+    def _make_inputs(self, model: Contribution | Merged | Hardened) -> None:
+        """Make what a model is made from, so that its cost is its own."""
+        match model:
+            case Merged():
+                for one in model.pool:
+                    self.folder(one)
+            case Hardened():
+                self.folder(model.merge)
 
     def _make(self, model: Contribution | Merged | Hardened, out: Path) -> None:
         match model:

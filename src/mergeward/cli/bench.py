@@ -301,6 +301,8 @@ def _show_summary(done: RunSummary, json: bool) -> None:
             }
         )
     say(f"{done.measured} cells measured, {done.kept} kept, {len(done.failed)} failed: {done.path}")
+    if done.outdated:
+        say(f"{done.outdated} cells had been measured with other code, versions or threads, and were again")
     for row in done.failed:
         names = " ".join(name for name in (row.attack, row.method, row.defense) if name != "none")
         complain(f"{row.kind} {names} seed {row.seed}: {row.error}", FAILED)

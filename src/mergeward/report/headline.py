@@ -45,8 +45,8 @@ def _attack(attack: str, rows: Sequence[Row], results: Results) -> Finding:
         rates = enumeration([f"{whole_percent(row.asr)} under {label(row.method)}" for row in kept])
         clauses.append(f"keeps {rates}")
     if lost:
-        names = enumeration([f"{label(row.method)} ({whole_percent(row.asr)})" for row in lost])
-        clauses.append(f"does no better than on the clean merge under {names}")
+        names = enumeration([f"{label(row.method)} ({_beside_control(row, results)})" for row in lost])
+        clauses.append(f"is not clearly above the clean merge under {names}")
     statement = f"{_alone(attack, results)}{', and '.join(clauses)}. {_clean_range(rows, results)}"
     return Finding(label(attack), statement)
 
@@ -54,6 +54,12 @@ def _attack(attack: str, rows: Sequence[Row], results: Results) -> Finding:
 def _keeps(row: Row, results: Results) -> bool:
     control = reading.control(row, results)
     return control is not None and row.asr_low > control.high
+
+
+def _beside_control(row: Row, results: Results) -> str:
+    control = reading.control(row, results)
+    against = "" if control is None else f" against {whole_percent(control.rate)}"
+    return f"{whole_percent(row.asr)}{against}"
 
 
 def _clean_range(rows: Iterable[Row], results: Results) -> str:

@@ -1,13 +1,11 @@
 "use strict";
 
-// Sorts and filters the result table. The address keeps both (#sort=asr&order=descending&attack=badnets), so that
-// a view can be linked. Without this script the page shows everything in its first order.
-(() => {
-  const table = document.querySelector("table[data-sortable]");
+// Sorts tables, and filters the first of a page that has filters. The address keeps what was done to that one
+// (#sort=asr&order=descending&attack=badnets), so that a view can be linked. Without this script the page shows
+// everything in its first order.
+function sortable(table, filters, status) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
-  const filters = [...document.querySelectorAll("select[data-filter]")];
-  const status = document.querySelector(".filters output");
   const firstOrder = [...body.rows];
   const orders = ["ascending", "descending"];
   const state = { sort: "", order: "" };
@@ -55,7 +53,7 @@
     const shown = firstOrder.filter((row) => !row.hidden).length;
     const heading = headings.find((candidate) => candidate.dataset.key === state.sort);
     const order = heading ? `, sorted by ${heading.textContent}, ${state.order}` : "";
-    status.textContent = `${shown} of ${firstOrder.length} rows${order}`;
+    if (status) status.textContent = `${shown} of ${firstOrder.length} rows${order}`;
   }
 
   function remember() {
@@ -94,7 +92,7 @@
 
   function update() {
     render();
-    remember();
+    if (status) remember();
   }
 
   for (const heading of headings) {
@@ -108,13 +106,21 @@
     heading.replaceChildren(button);
   }
   for (const filter of filters) filter.addEventListener("change", update);
-  for (const element of document.querySelectorAll(".filters, .script-note")) element.hidden = false;
 
   function show() {
     const holdsView = recall();
     render();
     if (holdsView) document.getElementById("results").scrollIntoView();
   }
+  if (!status) return;
   window.addEventListener("hashchange", show);
   show();
+}
+
+(() => {
+  const [first, ...others] = document.querySelectorAll("table[data-sortable]");
+  const filters = [...document.querySelectorAll("select[data-filter]")];
+  sortable(first, filters, document.querySelector(".filters output"));
+  for (const table of others) sortable(table, [], null);
+  for (const element of document.querySelectorAll(".filters, .script-note")) element.hidden = false;
 })();

@@ -231,7 +231,7 @@ def _facts(run: RunFile) -> dict[str, str]:
         "base": f"sha256 {str(run.about['base'])[:16]}",
         "data": str(run.about["data"] or "embedded"),
         "seeds": ", ".join(str(seed) for seed in suite["seeds"]),
-        "cells": f"{len(run.done)} of {len(run.cells)} measured",
+        "cells": f"{len(run.done)} of {run.planned or len(run.cells)} measured",
         "versions": ", ".join(versions),
         "hardware": "; ".join(hardware),
     }

@@ -108,6 +108,11 @@ def test_what_means_nothing_to_it_is_refused(unused):
         FortifiedMergeParameters(**{unused: SessionParameters().model_dump()[unused]})
 
 
+def test_a_smallest_patch_above_the_largest_is_refused():
+    with pytest.raises(ValueError, match="is above largest"):
+        FortifiedMergeParameters(smallest=0.5)
+
+
 def test_without_steps_it_is_task_arithmetic(make_problem):
     problem = make_problem()
     found = run(problem, FortifiedMergeParameters(**{**ASKED, "steps": 0, "initial_coefficient": 0.5}))

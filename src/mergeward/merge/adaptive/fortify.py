@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -71,6 +71,12 @@ class FortifyParameters(Parameters):
         description="images in one pass of the encoder; fewer take less memory and change results by "
         "rounding alone (by default as many as have 1.6 million pixels: 32 of 224 x 224)",
     )
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> FortifyParameters:
+        if self.smallest > self.largest:
+            raise ValueError(f"smallest: {self.smallest:g} is above largest, {self.largest:g}")
+        return self
 
     def session(self, coefficient: float, on_collapse: OnCollapse = "warn") -> SessionParameters:
         """Return what a session is told: to merge with one coefficient, and what a collapse leads to."""
@@ -227,25 +233,26 @@ class Fortifying:
         self.pool.climb(slope, hit > 0)
 
     def descend(self, batch: int) -> dict[str, Tensor]:
-        """Let the weights take one step towards the features that clean images had.
+        """Let the weights take one step towards the features that images are to have.
 
         Returns:
             1 - cosine, of `triggered` and of `clean` images: the means over a task's, summed over tasks.
         """
         members = self.session.batches.members(batch)
         is_clean = [own == CLEAN for own in self.pool.targets]
-        drifts = [torch.zeros(len(own)) for own in is_clean]
+        drifts = [self.heads[0].new_zeros(len(own)) for own in is_clean]
         shares = [_shares(own, self.clean_weight) for own in is_clean]
 
         def drift(features: Tensor, part: Part) -> Tensor:
             there = self.references[part.task][members[part.task][part.rows]]
             own = 1 - (features * there).sum(-1)
-            drifts[part.task][part.rows] = own.detach().float().cpu()
+            drifts[part.task][part.rows] = own.detach()
             return own * shares[part.task][part.rows].to(own)
 
         self.session.gradient(self.pool.apply(self.session.batches[batch]), drift)
         self.weights.step()
-        found = list(zip(drifts, is_clean, strict=True))
+        whole = add_up(torch.cat(drifts)).float().cpu()  # every process has seen its own images alone
+        found = list(zip(whole.split([len(own) for own in is_clean]), is_clean, strict=True))
         return {
             "triggered": torch.stack([own[~clean].mean() for own, clean in found]).sum(),
             "clean": torch.stack([own[clean].mean() for own, clean in found]).sum(),
