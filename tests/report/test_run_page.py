@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_every_merge_has_its_row_with_its_controls(page: Path) -> None:
     text = page.read_text()
     rows = re.findall(r'<tr data-group="([^"]*)" data-key="([^"]*)"', text)
     assert rows[:4] == [("badnets", "ties"), ("badnets", "dam"), ("none", "ties"), ("none", "dam")]
-    assert "90.0 [90.0, 90.0]" in text
+    assert "90.0 [82.6, 94.5]" in text
     assert "+85.5" in text  # 90 minus the mean of 4 and 5
     assert "nothing merged" in text
 
@@ -38,6 +39,19 @@ def test_what_failed_is_said_and_nothing_from_outside_is_markup(page: Path) -> N
 def test_equal_runs_are_equal_pages(page: Path, tmp_path: Path) -> None:
     write_run_page([a_run()], tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_rows_and_plots_of_several_runs_say_which_they_are_of(page: Path, tmp_path: Path) -> None:
+    one = a_run()
+    other = replace(one, about={**one.about, "suite": {**one.about["suite"], "name": "other"}})
+    write_run_page([one, other], tmp_path / "two.html")
+    text = (tmp_path / "two.html").read_text()
+    rows = re.findall(r'<tr data-group="([^"]*)" data-key="([^"]*)"', text)
+    assert rows[:8] == [("badnets", "ties"), ("badnets", "dam"), ("none", "ties"), ("none", "dam")] * 2
+    assert text.count("<figcaption>BadNets (s)</figcaption>") == 1
+    assert text.count("<figcaption>BadNets (other)</figcaption>") == 1
+    assert text.count('<option value="badnets">') == 1
+    assert "(s)" not in page.read_text()
 
 
 def test_the_front_is_of_what_nothing_beats() -> None:

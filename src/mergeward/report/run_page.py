@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.export import as_record
@@ -19,6 +21,8 @@ from mergeward.report.pictures import TRIGGER_SIDE, Picture, png_picture
 from mergeward.report.words import ABSENT, label, percent, points
 
 ATTACKED, CLEAN = "attacked merge", "clean merge"
+
+Titled = TypeVar("Titled", curves.Plot, scatter.Plot)
 
 COLUMNS = (
     Column("attack", "attack", "attack", numeric=False),
@@ -47,28 +51,56 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    every = [(run, summarise(run)) for run in runs]
-    all_lines = [line for _, lines in every for line in lines]
+    named = dict(zip(_names(runs), map(summarise, runs), strict=True))
+    records = [{"suite": name, **as_record(line)} for name, lines in named.items() for line in lines]
     page = (
         environment()
         .get_template("run.html.j2")
         .render(
             title=", ".join(str(run.about["suite"]["title"]) for run in runs),
-            grid=results_grid(all_lines),
-            controls=controls_grid(all_lines),
-            plots=scatter.scatter(all_lines),
+            grid=_together({name: results_grid(lines) for name, lines in named.items()}),
+            controls=_together({name: controls_grid(lines) for name, lines in named.items()}),
+            plots=_titled({name: scatter.scatter(lines) for name, lines in named.items()}),
             axis=scatter,
-            curves=[plot for _, lines in every for plot in curves.curves(lines)],
+            curves=_titled({name: curves.curves(lines) for name, lines in named.items()}),
             over=curves,
-            papers=papers_grid(comparisons(all_lines)),
+            papers=_together({name: papers_grid(comparisons(lines)) for name, lines in named.items()}),
             triggers=[_trigger(one) for run in runs for one in run.gallery],
             suites=[_facts(run) for run in runs],
             failed=[row for run in runs for row in run.cells if row.status != "done"],
-            json_address=json_address([as_record(line) for line in all_lines]),
+            json_address=json_address(records),
             **assets(),
         )
     )
     write_atomically(path, page)
+
+
+def _names(runs: Sequence[RunFile]) -> list[str]:
+    """Return what runs are called beside one another: their suites, or their files where suites repeat."""
+    suites = [str(run.about["suite"]["name"]) for run in runs]
+    return suites if len(set(suites)) == len(suites) else [run.path.stem for run in runs]
+
+
+def _together(grids: Mapping[str, Grid]) -> Grid:
+    """Return the tables of several runs as one that says which run a row is of; that of one run as it is."""
+    if len(grids) == 1:
+        return next(iter(grids.values()))
+    columns = next(iter(grids.values())).columns
+    groups = (
+        Group(group.key, tuple(Line(line.key, (*line.cells, Cell(name, name))) for line in group.lines))
+        for name, grid in grids.items()
+        for group in grid.groups
+    )
+    return Grid((*columns, Column("suite", "suite", "suite", numeric=False)), tuple(groups))
+
+
+def _titled(plots: Mapping[str, Sequence[Titled]]) -> list[Titled]:
+    """Return the plots of several runs, with their run in the title; those of one run as they are."""
+    if len(plots) == 1:
+        return list(next(iter(plots.values())))
+    return [
+        replace(plot, title=f"{plot.title} ({name})") for name, members in plots.items() for plot in members
+    ]
 
 
 def results_grid(lines: Sequence[Summary]) -> Grid:
@@ -120,10 +152,6 @@ def papers_grid(found: Sequence[Comparison]) -> Grid:
         for attack in attacks
     )
     return Grid(columns, tuple(groups))
-
-
-def _is_of(one: Comparison, attack: str) -> bool:
-    return one.figure.attack == attack
 
 
 def _compared(one: Comparison) -> tuple[Cell, ...]:
