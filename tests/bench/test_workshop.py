@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 import mergeward as mw
-from mergeward.bench.models import Contribution, Merged
+from mergeward.bench.models import Base, Contribution, Merged
 from mergeward.bench.workshop import Workshop
 from mergeward.evaluate import accuracy
 
@@ -39,6 +40,20 @@ def test_a_merge_with_surgery_is_measured_as_evaluate_measures_it(
 def test_surgery_is_part_of_what_a_merge_is(workshop: Workshop) -> None:
     plain, operated = (workshop.key(one) for one in (merged(), merged(surgery={"steps": 3})))
     assert plain != operated
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "tokenizer.json"])
+def test_how_a_base_is_configured_is_part_of_what_it_is(
+    workshop: Workshop, tiny_clip: Path, colour_data: Path, tmp_path: Path, file: str
+) -> None:
+    base = shutil.copytree(tiny_clip, tmp_path / "base")
+    same = Workshop(base, colour_data)
+    assert (same.key(Base()), same.key(merged())) == (workshop.key(Base()), workshop.key(merged()))
+    (base / file).write_text((base / file).read_text() + " ")
+    other = Workshop(base, colour_data)
+    assert other.base_digest == workshop.base_digest
+    assert other.key(Base()) != workshop.key(Base())
+    assert other.key(merged()) != workshop.key(merged())
 
 
 def test_predictions_are_kept(workshop: Workshop) -> None:

@@ -77,5 +77,5 @@ def test_a_page_without_findings_has_no_section_for_them(tmp_path: Path) -> None
 
 def test_a_page_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot write the page"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_audit_page(report(), tmp_path / "file" / "audit.html")

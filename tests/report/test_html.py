@@ -129,7 +129,7 @@ def test_missing_folders_are_made_and_an_old_page_is_replaced(results: Results, 
 
 def test_a_page_that_cannot_be_written_is_one_clear_error(results: Results, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"file/page\.html: cannot write the page"):
+    with pytest.raises(OutputError, match=r"file/page\.html: cannot be written"):
         write_page(results, tmp_path / "file" / "page.html")
 
 

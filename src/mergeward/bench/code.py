@@ -30,7 +30,8 @@ def code_digest(function: Callable[..., Any]) -> str:
         name = waiting.pop()
         path = _source(name) if name.partition(".")[0] in packages and name not in seen else None
         if path is not None:
-            seen[name], imported = _read(path)
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            seen[name], imported = _read(path, package)
             waiting.extend(imported)
     digest = hashlib.sha256()
     for name in sorted(seen):
@@ -39,10 +40,10 @@ def code_digest(function: Callable[..., Any]) -> str:
 
 
 @cache
-def _read(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Return a hash of what a module does, and what it imports."""
+def _read(path: Path, package: str) -> tuple[str, tuple[str, ...]]:
+    """Return a hash of what a module does, and what it imports; relative imports start from its package."""
     tree = ast.parse(path.read_bytes())
-    imported = tuple(_imported(tree))
+    imported = tuple(_imported(tree, package))
     return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), imported
 
 
@@ -59,13 +60,15 @@ def _source(name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _imported(tree: ast.AST) -> Iterator[str]:
+def _imported(tree: ast.AST, package: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            module = ".".join(part for part in (above, node.module) if part)
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -8,6 +8,7 @@ store, what another machine has made is fetched from there.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -23,7 +24,7 @@ from mergeward.attack import SavedTrigger, attack_info, load_trigger
 from mergeward.bench.code import code_digest
 from mergeward.bench.cost import Cost, costed, read_cost
 from mergeward.bench.models import Base, Contribution, Hardened, Merged, Model
-from mergeward.cache import artefact, artefact_folder
+from mergeward.cache import artefact, artefact_folder, content_key
 from mergeward.checkpoint import open_checkpoint
 from mergeward.compute import thread_count
 from mergeward.defense import defense_info
@@ -73,6 +74,13 @@ class Workshop:
         """SHA-256 of the base's weights."""
         return self.clip.source.digest()
 
+    @cached_property
+    def _base_key(self) -> str:
+        """What decides the base as a model: its weights, its configuration, how it reads images and names."""
+        read = (path for path in self.base.iterdir() if path.suffix in {".json", ".txt"})
+        files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in read}
+        return content_key({"weights": self.base_digest, "files": files})
+
     def task(self, spec: str, seed: int) -> Task:
         """Return a task by its spec and the seed of its splits."""
         return self._task(spec, seed)
@@ -85,7 +93,7 @@ class Workshop:
         """Return all that decides a model, JSON-like."""
         match model:
             case Base():
-                return {"base": self.base_digest}
+                return {"base": self._base_key}
             case Contribution():
                 return self._contribution_key(model)
             case Merged():
@@ -171,7 +179,7 @@ class Workshop:
         return {
             "versions": [package_version(), torch.__version__],
             "threads": thread_count(),
-            "base": self.base_digest,
+            "base": self._base_key,
         }
 
     def _contribution_key(self, model: Contribution) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mergeward.errors import OutputError
+from mergeward.output import replaced
 from mergeward.progress import Unit, listen
 
 
@@ -101,7 +101,7 @@ def say(message: str) -> None:
 
 def show(renderable: Any) -> None:
     """Print a table or text on standard output."""
-    Console().print(renderable)
+    Console(markup=False, emoji=False).print(renderable)
 
 
 def print_json(content: Any) -> None:
@@ -115,13 +115,5 @@ def write_json(content: Any, path: Path) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}") from error
+    with replaced(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 from mergeward.audit import AuditReport, BaseReport, ContributionReport, Verdict
 from mergeward.report import audit_findings
 from mergeward.report.grid import Cell, Column, Grid, Group, Line
-from mergeward.report.html import assets, environment, json_address, write_atomically
+from mergeward.report.html import assets, environment, json_address, write_text
 from mergeward.report.words import ABSENT
 
 COLUMNS = (
@@ -43,7 +43,7 @@ def write_audit_page(report: AuditReport, path: Path) -> None:
             **assets(),
         )
     )
-    write_atomically(path, page)
+    write_text(path, page)
 
 
 def evidence_grid(report: AuditReport) -> Grid:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mergeward.errors import OutputError
+from mergeward.output import replaced
 
 SCALE = 2
 """Pixels of the picture to one of the lengths below, for sharp text."""
@@ -53,16 +53,8 @@ def write_bars(bars: Bars, path: Path) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _drawn(bars).save(scratch, format="PNG", optimize=True)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}") from error
+    with replaced(path) as scratch:
+        _drawn(bars).save(scratch, format="PNG", optimize=True)
 
 
 def _drawn(bars: Bars) -> Image.Image:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-import secrets
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import jinja2
 
 from mergeward.bench.results import Results
-from mergeward.errors import OutputError
+from mergeward.output import replaced
 from mergeward.report import chart, grid, headline, pictures, reading
 from mergeward.report.words import enumeration, label
 
@@ -36,7 +34,7 @@ def write_page(results: Results, path: Path) -> None:
     Example:
         >>> write_page(results, Path("demo-output/index.html"))  # doctest: +SKIP
     """
-    write_atomically(path, _render(results))
+    write_text(path, _render(results))
 
 
 def environment() -> jinja2.Environment:
@@ -100,26 +98,11 @@ def json_address(content: Any) -> str:
     return f"data:application/json;base64,{base64.b64encode(text.encode()).decode('ascii')}"
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a page whole or not at all.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    try:
-        _write(path, text)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write the page: {error.strerror or error}") from error
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.parent / f".{path.name}.{secrets.token_hex(6)}.partial"
-    try:
-        with scratch.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with replaced(path) as scratch:
+        scratch.write_text(text, encoding="utf-8", newline="\n")

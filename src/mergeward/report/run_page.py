@@ -15,7 +15,7 @@ from mergeward.bench.summary import Line as Summary
 from mergeward.bench.summary import summarise
 from mergeward.report import curves, scatter
 from mergeward.report.grid import Cell, Column, Grid, Group, Line
-from mergeward.report.html import assets, environment, json_address, write_atomically
+from mergeward.report.html import assets, environment, json_address, write_text
 from mergeward.report.paper import Comparison, comparisons
 from mergeward.report.pictures import TRIGGER_SIDE, Picture, png_picture
 from mergeward.report.words import ABSENT, label, percent, points
@@ -72,7 +72,7 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
             **assets(),
         )
     )
-    write_atomically(path, page)
+    write_text(path, page)
 
 
 def _names(runs: Sequence[RunFile]) -> list[str]:

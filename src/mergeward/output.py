@@ -1,0 +1,48 @@
+"""Single files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mergeward.errors import OutputError
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a scratch file's path beside `path`, which takes its place when the block ends without an error.
+
+    Missing parent folders are made. On any error the scratch file is removed, and what was at `path` stays.
+
+    Args:
+        path: The file to write; an older one is replaced.
+
+    Raises:
+        OutputError: It cannot be written, or names no file.
+
+    Example:
+        >>> with replaced(Path("figures.json")) as scratch:  # doctest: +SKIP
+        ...     scratch.write_text("{}")
+    """
+    if not path.name:
+        raise OutputError(f"{str(path)!r}: expected the name of a file to write")
+    scratch = path.parent / f".{path.name}.{secrets.token_hex(6)}.partial"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield scratch
+            _flush(scratch)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _flush(path: Path) -> None:
+    """Have the bytes on the disk before the file gets its name."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

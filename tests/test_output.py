@@ -1,0 +1,45 @@
+"""Files are there whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mergeward.errors import OutputError
+from mergeward.output import replaced
+
+
+def test_a_file_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    for text in ("first", "second"):
+        with replaced(path) as scratch:
+            scratch.write_text(text)
+            assert not path.exists() or path.read_text() == "first"
+        assert path.read_text() == text
+    assert list(path.parent.iterdir()) == [path]
+
+
+def interrupted(path: Path) -> None:
+    with replaced(path) as scratch:
+        scratch.write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_an_error_leaves_the_older_one_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["", ".", "folder", "file/inside"])
+def test_what_cannot_be_written_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(OutputError), replaced(Path(name)) as scratch:
+        scratch.write_text("text")
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".partial")]
