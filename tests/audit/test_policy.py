@@ -80,6 +80,20 @@ def test_down_weight_halves_the_suspects_weight(
     assert [entry.parameters for entry in found.recipe.models] == [{}, {"weight": wanted}, {}]
 
 
+def test_tensors_that_a_suspects_own_rules_leave_out_lose_weight_too(
+    tiny_clip: Path, models: list[Path]
+) -> None:
+    own, shared = [{"filter": "self_attn", "value": 0.4}], [{"filter": "mlp", "value": 0.6}]
+    entries: list[Any] = [{"model": str(path)} for path in models]
+    entries[1]["parameters"] = {"weight": own}
+    found = done(tiny_clip, entries, "down-weight", parameters={"weight": shared})
+    assert found.recipe.models[1].parameters["weight"] == [
+        {"filter": "self_attn", "value": 0.2},
+        {"filter": "mlp", "value": 0.3},
+        {"value": 0.15},
+    ]
+
+
 def test_down_weight_takes_a_factor(tiny_clip: Path, models: list[Path]) -> None:
     found = done(tiny_clip, models, {"policy": "down-weight", "factor": 0})
     assert found.recipe.models[1].parameters == {"weight": 0}
@@ -96,7 +110,7 @@ def test_fortify_merges_by_the_method_of_that_name(tiny_clip: Path, models: list
 
 
 def test_a_weight_is_scaled_in_every_form_that_a_recipe_gives_it() -> None:
-    assert scaled(3, 0.5) == 1.5
+    assert scaled(3, 0.5) == scaled("3", 0.5) == 1.5
     entries = [{"filter": "mlp", "value": [1, 2]}, {"value": 4}]
     assert scaled(entries, 0.5) == [{"filter": "mlp", "value": [0.5, 1.0]}, {"value": 2.0}]
 

@@ -89,6 +89,8 @@ def damaged(**changed: Any) -> str:
         damaged(highest={"stage": [None]}),
         damaged(highest=[1]),
         damaged().replace("1.0", "NaN"),
+        damaged().replace("1.0", "9" * 400),
+        "[" * 100_000,
     ],
 )
 def test_a_file_that_is_no_reference_is_refused(tmp_path: Path, text: str) -> None:

@@ -42,8 +42,13 @@ def test_slices_are_settings_by_layer() -> None:
     ]
     assert recipe.parameters == {
         "density": [{"value": 0.5, "layers": [0, 8]}, {"value": 0.9}],
-        "lambda": [{"value": 2}],
+        "lambda": 2,
     }
+
+
+def test_shared_parameters_that_are_none_are_refused() -> None:
+    with pytest.raises(RecipeError, match="parameters: expected keys with values, found 3"):
+        sliced({"sources": [source("a", 0, 8)]}, parameters=3)
 
 
 def test_filters_within_a_slice_stay() -> None:
@@ -74,6 +79,10 @@ def test_filters_within_a_slice_stay() -> None:
         ([{"sources": [{"model": "a"}]}], r"slices\[0\]\.sources\[0\]\.layer_range: missing"),
         ([{"sources": [source("a", 0, 8)], "base_model": "other"}], r"slices\[0\]\.base_model: .*one base"),
         ([{"sources": [source("a", 0, 8)], "residual_weight": 1}], r"residual_weight: unknown key"),
+        (
+            [{"sources": [source("a", 0, 8, weight=[{"value": 1, "layers": [0, 4]}])]}],
+            "weight: layers are the slice's own, 0 to 8",
+        ),
         (["a"], "slices: expected a list of slices"),
         ([], "slices: expected a list of slices"),
     ],

@@ -94,7 +94,8 @@ class Laboratory:
             contributions: What to merge, by name; one or more.
 
         Returns:
-            None where the recipe cannot be fortified, or a contribution claims no task.
+            None where the recipe cannot be fortified, a contribution claims no task, or a task has too few
+            images.
         """
         coefficient = common_coefficient(self.recipe)
         if coefficient is None or not all(name in self.claims for name in contributions):
@@ -110,7 +111,10 @@ class Laboratory:
             claims=[self.claims[name] for name in contributions],
         )
         info = method(FORTIFY)
-        result = info.run(problem, info.parameters.model_validate({"initial_coefficient": coefficient}))
+        try:
+            result = info.run(problem, info.parameters.model_validate({"initial_coefficient": coefficient}))
+        except DataError:
+            return None
         return _frozen(self.clip.encoder_with(result.weights))
 
     def _method(

@@ -13,6 +13,7 @@ from mergeward.errors import MergewardError, UnsupportedError
 from mergeward.merge.method import MethodInfo
 from mergeward.merge.registry import method
 from mergeward.recipe import ModelEntry, Recipe
+from mergeward.recipe.layered import entries, rules
 
 DEFAULT_FACTOR = 0.5
 
@@ -105,9 +106,19 @@ def applied(recipe: Recipe, report: AuditReport) -> Audited:
 
 
 def _lighter(entry: ModelEntry, recipe: Recipe, info: MethodInfo, factor: float) -> ModelEntry:
-    default = info.model_parameters.model_fields["weight"].default
-    weight = entry.parameters.get("weight", recipe.parameters.get("weight", default))
+    weight = _whole_weight(entry, recipe, info.model_parameters.model_fields["weight"].default)
     return entry.model_copy(update={"parameters": {**entry.parameters, "weight": scaled(weight, factor)}})
+
+
+def _whole_weight(entry: ModelEntry, recipe: Recipe, default: float) -> Any:
+    """Return the weight of a contribution for all tensors: where its own rules end, shared ones follow."""
+    given = [source["weight"] for source in (entry.parameters, recipe.parameters) if "weight" in source]
+    chain: list[Any] = []
+    for value in (*given, default):
+        chain += entries(value)
+        if any(rule.filter is None and rule.layers is None for rule in rules(value)):
+            break
+    return chain[0]["value"] if len(chain) == 1 and chain[0].keys() == {"value"} else chain
 
 
 def scaled(value: Any, factor: float) -> Any:
@@ -116,4 +127,4 @@ def scaled(value: Any, factor: float) -> Any:
         return {**value, "value": scaled(value["value"], factor)}
     if isinstance(value, list | tuple):
         return [scaled(one, factor) for one in value]
-    return value * factor
+    return float(value) * factor

@@ -126,7 +126,7 @@ def read_reference(path: str | Path) -> Reference:
         highest = {str(stage): _numbers(scores) for stage, scores in content["highest"].items()}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: no reference, as 'mergeward reference' writes one ({error})") from error
     return Reference(setting, highest, content.get("made", {}))
 

@@ -91,6 +91,8 @@ def _without_slices(recipe: Mapping[str, Any]) -> dict[str, Any]:
     _check_slices(slices, recipe.get("base_model"))
     ranges = [one.sources[0].layer_range for one in slices]
     shared = recipe.get("parameters") or {}
+    if not isinstance(shared, Mapping):
+        raise RecipeError(f"recipe: parameters: expected keys with values, found {shared!r}")
     return {
         **recipe,
         "slices": ranges,
@@ -135,10 +137,12 @@ def _by_layers(
     slices: list[dict[str, Any]], ranges: list[tuple[int, int]], *, after: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Merge the parameters of slices into one mapping, and what holds where they say nothing `after` them."""
-    if not any(slices):
-        return dict(after)
-    keys = dict.fromkeys(key for parameters in (*slices, after) for key in parameters)
-    return {
+    for parameters, (start, stop) in zip(slices, ranges, strict=True):
+        for key, value in parameters.items():
+            if any("layers" in entry for entry in entries(value)):
+                raise RecipeError(f"recipe: {key}: layers are the slice's own, {start} to {stop}")
+    keys = dict.fromkeys(key for parameters in slices for key in parameters)
+    return dict(after) | {
         key: [
             {**entry, "layers": list(layers)}
             for parameters, layers in zip(slices, ranges, strict=True)
