@@ -29,6 +29,7 @@ from mergeward.bench.store import read_run
 from mergeward.bench.summary import Line, summarise
 from mergeward.report import chart
 from mergeward.report.headline import findings
+from mergeward.report.words import label
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "docs" / "results"
@@ -208,7 +209,7 @@ def section(lines: Sequence[Line]) -> str:
 ## Results
 
 Six contributions to a small CLIP, one of them backdoored, on real images (MNIST, EuroSAT, GTSRB,
-Fashion-MNIST, CIFAR-10, DTD), means over three seeds:
+Fashion-MNIST, CIFAR-10, DTD), means over {_seeds(lines)}:
 
 ![Accuracy and attack success of every merge, beside the clean merge](docs/assets/results.svg)
 
@@ -225,6 +226,14 @@ Intervals, costs, every control and the commands: [attacks](docs/results/attacks
 not show: [results](docs/results/index.md).
 
 """
+
+
+def _seeds(lines: Sequence[Line]) -> str:
+    """Return over how many seeds the figures of merges are, and those of which merge are over fewer."""
+    counts = {line.method: line.accuracy.seeds for line in lines if line.kind == ATTACKED}
+    usual = max(counts.values())
+    fewer = [f"{label(method)}: {count}" for method, count in counts.items() if count < usual]
+    return f"{usual} seeds" + (f" ({', '.join(fewer)})" if fewer else "")
 
 
 def updated(readme: str, lines: Sequence[Line]) -> str:
