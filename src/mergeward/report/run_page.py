@@ -23,6 +23,7 @@ from mergeward.report.words import ABSENT, label, percent, points
 ATTACKED, CLEAN = "attacked merge", "clean merge"
 
 Titled = TypeVar("Titled", curves.Plot, scatter.Plot)
+Entry = TypeVar("Entry", Cell, Column)
 
 COLUMNS = (
     Column("attack", "attack", "attack", numeric=False),
@@ -87,11 +88,16 @@ def _together(grids: Mapping[str, Grid]) -> Grid:
         return next(iter(grids.values()))
     columns = next(iter(grids.values())).columns
     groups = (
-        Group(group.key, tuple(Line(line.key, (*line.cells, Cell(name, name))) for line in group.lines))
+        Group(group.key, tuple(Line(line.key, _with(line.cells, Cell(name, name))) for line in group.lines))
         for name, grid in grids.items()
         for group in grid.groups
     )
-    return Grid((*columns, Column("suite", "suite", "suite", numeric=False)), tuple(groups))
+    return Grid(_with(columns, Column("suite", "suite", "suite", numeric=False)), tuple(groups))
+
+
+def _with(entries: tuple[Entry, ...], suite: Entry) -> tuple[Entry, ...]:
+    """Put the suite behind the two columns that name a row."""
+    return (*entries[:2], suite, *entries[2:])
 
 
 def _titled(plots: Mapping[str, Sequence[Titled]]) -> list[Titled]:
