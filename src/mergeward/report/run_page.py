@@ -23,7 +23,7 @@ from mergeward.report.words import ABSENT, label, percent, points
 ATTACKED, CLEAN = "attacked merge", "clean merge"
 
 Titled = TypeVar("Titled", curves.Plot, scatter.Plot)
-Entry = TypeVar("Entry", Cell, Column)
+Entry = TypeVar("Entry")
 
 COLUMNS = (
     Column("attack", "attack", "attack", numeric=False),
