@@ -15,7 +15,9 @@ from mergeward.audit.reference import Setting
 from mergeward.cli.app import run
 from mergeward.errors import DataError, RecipeError, UsageError
 
-SETTING = Setting("ab", "ties", "quick", ("digits",))
+SETTING = Setting(
+    "ab", "ties", {"shared": {"weight": 0.3}, "own": [["digits", "{}"]]}, "auto", "quick", ("digits",)
+)
 HIGHEST = [float(score) for score in range(1, 40)]
 
 
@@ -83,7 +85,7 @@ def damaged(**changed: Any) -> str:
         "",
         "[]",
         "{}",
-        damaged(format=2),
+        damaged(format=1),
         damaged(setting={}),
         damaged(highest={"stage": []}),
         damaged(highest={"stage": [None]}),
@@ -103,7 +105,15 @@ def test_a_file_that_is_no_reference_is_refused(tmp_path: Path, text: str) -> No
 
 
 def test_a_reference_for_another_setting_is_refused() -> None:
-    for key, value in (("base", "cd"), ("method", "dare"), ("budget", "deep"), ("tasks", ())):
+    others = {
+        "base": "cd",
+        "method": "dare",
+        "parameters": {"shared": {"weight": 1}, "own": [["digits", "{}"]]},
+        "scope": "all",
+        "budget": "deep",
+        "tasks": (),
+    }
+    for key, value in others.items():
         with pytest.raises(UsageError, match=f"for {key}"):
             reference().check(Setting(**{**SETTING.__dict__, key: value}))
 
@@ -119,6 +129,8 @@ def test_a_reference_made_for_a_recipe_judges_it(attacked: Attacked, tmp_path: P
     assert all(one.p_value is not None for one in report.contributions)
     with pytest.raises(UsageError, match="for budget 'quick'"):
         mw.audit(recipe, reference=made)
+    with pytest.raises(UsageError, match="for parameters"):
+        mw.audit({**recipe, "parameters": {"weight": 0.9}}, budget="quick", reference=made)
 
 
 def test_a_reference_needs_tasks_and_enough_variants(attacked: Attacked) -> None:

@@ -13,7 +13,7 @@ from mergeward.audit.report import Evidence, Verdict
 from mergeward.audit.stage import StageResult
 from mergeward.errors import DataError, UsageError
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 1 << 20
 LEVEL = 0.05
 """Share of clean pools that may come out with a suspect, over all stages together."""
@@ -28,13 +28,17 @@ class Setting:
 
     Attributes:
         base: SHA-256 of the base.
-        method: The method that merges in the stages that run models.
+        method: The recipe's method, by its first name.
+        parameters: The recipe's shared parameters, and with its tasks' names those of its contributions.
+        scope: The recipe's scope.
         budget: What was spent on each pool.
         tasks: Names of the tasks that contributions claim, sorted; one for each contribution.
     """
 
     base: str
     method: str
+    parameters: Mapping[str, Any]
+    scope: str
     budget: str
     tasks: tuple[str, ...]
 

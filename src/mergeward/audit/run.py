@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,6 +18,7 @@ from mergeward.audit.stage import Pool, Stage, StageResult
 from mergeward.audit.stages import NOT_COVERED, STAGES
 from mergeward.checkpoint import Adapter, Checkpoint, check_compatible, open_contribution, resolve_scope
 from mergeward.errors import CheckpointError, RecipeError, UnsupportedError
+from mergeward.merge.registry import method
 from mergeward.recipe import ModelEntry, Recipe
 from mergeward.workflow.job import as_recipe, checked_method, distinct_names
 from mergeward.workflow.opened import open_base_file
@@ -103,8 +105,19 @@ def entries_by_name(recipe: Recipe) -> dict[str, ModelEntry]:
 def setting(recipe: Recipe, base: Checkpoint, budget: Budget) -> Setting:
     """Return what the scores of an audit depend on beside the contributions."""
     entries = recipe.contributions(needs_base=True).values()
-    tasks = tuple(sorted(Path(entry.task).stem if entry.task else "" for entry in entries))
-    return Setting(base.digest(), recipe.merge_method, budget.value, tasks)
+    named = sorted(
+        (Path(entry.task).stem if entry.task else "", json.dumps(entry.parameters, sort_keys=True))
+        for entry in entries
+    )
+    parameters = {"shared": recipe.parameters, "own": named}
+    return Setting(
+        base.digest(),
+        method(recipe.merge_method).name,
+        json.loads(json.dumps(parameters)),
+        recipe.scope,
+        budget.value,
+        tuple(task for task, _ in named),
+    )
 
 
 def _opened(
