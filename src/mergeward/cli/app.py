@@ -31,8 +31,9 @@ from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError,
 from mergeward.provenance import package_version
 
 EXIT_CODES = """
-Exit codes: 0 done, 2 unknown name or option, 3 recipe, 4 model file, 5 images, 6 method does not apply,
-7 output cannot be written, 130 interrupted. 'mergeward audit' and 'mergeward bench' have their own.
+Exit codes: 0 done, 1 refused by its result (a suspect, a collapse), 2 unknown name or option, 3 recipe,
+4 model file, 5 images, 6 method does not apply, 7 output cannot be written, 130 interrupted. 'mergeward
+audit' and 'mergeward bench' have their own.
 """
 
 app = typer.Typer(

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
@@ -77,15 +76,14 @@ def audit_command(
 
 
 def _table(report: AuditReport) -> Table:
-    table = Table("rank", "model", "verdict", "evidence")
+    table = Table("rank", "p", "model", "verdict", "evidence")
     for one in (*report.contributions, report.base):
-        rank = getattr(one, "rank", None)
+        rank, p_value = (getattr(one, name, None) for name in ("rank", "p_value"))
         findings = [f"{evidence.stage}: {evidence.summary}" for evidence in one.evidence]
         if one.failure is not None:
             findings.append(f"{one.failure.stage} failed: {one.failure.reason}")
-        # Text, because file names and records may hold what looks like markup.
-        cells = ("" if rank is None else str(rank), one.name, one.verdict.value, "\n".join(findings))
-        table.add_row(*map(Text, cells))
+        numbers = ("" if rank is None else str(rank), "" if p_value is None else f"{p_value:.3g}")
+        table.add_row(*numbers, one.name, one.verdict.value, "\n".join(findings))
     return table
 
 

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from mergeward.cli.options import Json
 from mergeward.cli.terminal import print_json, say, show, warn
@@ -77,7 +76,7 @@ def _facts(found: Inspection) -> Table:
     facts += [(f"metadata {key}", value) for key, value in found.metadata.items()]
     for name, value in facts:
         # Text, because names and metadata may hold what looks like markup.
-        table.add_row(Text(name), Text(value))
+        table.add_row(name, value)
     return table
 
 
@@ -89,5 +88,5 @@ def _tensors(found: Inspection) -> Table:
     table.add_column("bytes", justify="right")
     for one in found.tensors:
         shape = " x ".join(map(str, one.shape)) or "scalar"
-        table.add_row(Text(one.name), one.dtype, shape, f"{one.nbytes:,}")
+        table.add_row(one.name, one.dtype, shape, f"{one.nbytes:,}")
     return table

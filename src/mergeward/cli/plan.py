@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.filesize import decimal
 from rich.table import Table
-from rich.text import Text
 
 from mergeward.workflow import MergePlan
 
@@ -19,7 +18,7 @@ def plan_table(plan: MergePlan) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for label, text in _lines(plan):
-        table.add_row(label, Text(text))
+        table.add_row(label, text)
     return table
 
 

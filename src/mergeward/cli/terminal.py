@@ -100,7 +100,7 @@ def say(message: str) -> None:
 
 
 def show(renderable: Any) -> None:
-    """Print a table or text on standard output."""
+    """Print a table or text on standard output, as it is: names may hold what looks like markup."""
     Console(markup=False, emoji=False).print(renderable)
 
 
