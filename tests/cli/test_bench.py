@@ -38,7 +38,7 @@ def test_suites_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_what_looks_like_markup_is_shown_as_it_is(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "mine.yaml").write_text("extends: mini-smoke\ntitle: dam [released] [/x] :smile:\n")
+    (here / "mine.yaml").write_text("extends: mini-smoke\ntitle: 'dam [released] [/x] :smile:'\n")
     assert run(["bench", "show", "mine.yaml"]) == 0
     assert "dam [released] [/x] :smile:" in capsys.readouterr().out
 
