@@ -86,8 +86,8 @@ def applied(recipe: Recipe, report: AuditReport) -> Audited:
         instead = {"merge_method": FORTIFY, "parameters": {"initial_coefficient": common_coefficient(recipe)}}
         fortified = recipe.model_copy(update=instead)
         return Audited(fortified, report, f"audit: suspect: {listed}; the merge is fortified")
-    entries = entries_by_name(recipe)
-    marked = [entries[name] for name in suspects]
+    by_name = entries_by_name(recipe)
+    marked = [by_name[name] for name in suspects]
     if policy == "drop":
         left = tuple(entry for entry in recipe.models if not any(entry is one for one in marked))
         if not [entry for entry in left if entry.model != recipe.base_model]:

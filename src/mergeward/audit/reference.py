@@ -29,7 +29,7 @@ class Setting:
     Attributes:
         base: SHA-256 of the base.
         method: The recipe's method, by its first name.
-        parameters: The recipe's shared parameters, and with its tasks' names those of its contributions.
+        parameters: The recipe's `shared` parameters, and each contribution's `own` as JSON beside its task.
         scope: The recipe's scope.
         budget: What was spent on each pool.
         tasks: Names of the tasks that contributions claim, sorted; one for each contribution.
