@@ -54,6 +54,14 @@ def test_rows_and_plots_of_several_runs_say_which_they_are_of(page: Path, tmp_pa
     assert "(s)" not in page.read_text()
 
 
+def test_runs_of_one_suite_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    runs = [replace(a_run(), path=Path(folder) / "run.sqlite") for folder in ("before", "after")]
+    write_run_page(runs, tmp_path / "two.html")
+    text = (tmp_path / "two.html").read_text()
+    assert text.count("<figcaption>BadNets (before/run.sqlite)</figcaption>") == 1
+    assert text.count("<figcaption>BadNets (after/run.sqlite)</figcaption>") == 1
+
+
 def test_the_front_is_of_what_nothing_beats() -> None:
     assert pareto([(0.5, 0.5), (0.5, 0.6), (0.4, 0.4), (0.5, 0.6)]) == [False, True, True, True]
     assert pareto([]) == []

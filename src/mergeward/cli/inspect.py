@@ -75,7 +75,6 @@ def _facts(found: Inspection) -> Table:
     facts.append(("provenance", made))
     facts += [(f"metadata {key}", value) for key, value in found.metadata.items()]
     for name, value in facts:
-        # Text, because names and metadata may hold what looks like markup.
         table.add_row(name, value)
     return table
 

@@ -79,7 +79,7 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
 def _names(runs: Sequence[RunFile]) -> list[str]:
     """Return what runs are called beside one another: their suites, or their files where suites repeat."""
     suites = [str(run.about["suite"]["name"]) for run in runs]
-    return suites if len(set(suites)) == len(suites) else [run.path.stem for run in runs]
+    return suites if len(set(suites)) == len(suites) else [str(run.path) for run in runs]
 
 
 def _together(grids: Mapping[str, Grid]) -> Grid:
