@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from mergeward.audit import (
@@ -45,11 +47,12 @@ def report() -> AuditReport:
         Evidence("statistics", Verdict.PASS, "ranked", {"layer_norms": norms}, 0.1, 0.5),
         Evidence("inversion", Verdict.SUSPECT, "harder without", {}, 0.5, 0.025),
     )
+    shown = replace(found[0], decides=False)
     return AuditReport(
         BaseReport("base", "some/base model", (whole,)),
         (
             ContributionReport("good", "/models/good one", (whole, found[0]), rank=2),
-            ContributionReport("bad", "/models/<b>bad</b>", (whole, *found), rank=1),
+            ContributionReport("bad", "/models/<b>bad</b>", (whole, shown, found[1]), rank=1),
             ContributionReport("broken", "/models/broken", (), Failure("hygiene", "truncated")),
         ),
         ("hygiene", "statistics", "inversion"),

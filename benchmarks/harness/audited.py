@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from harness.rows import figure, table
+from mergeward.audit import STAGES
 from mergeward.audit.reference import LEVEL
 
 KEPT = 0.5
@@ -82,16 +83,12 @@ class Bank:
         """Return the share of clean pools, this one among them, that score as high."""
         return (1 + sum(row.highest(stage) >= score for row in self.rows)) / (1 + len(self.rows))
 
-    def suspects(self, row: Row, stages: Sequence[str], level: float = LEVEL) -> list[int]:
-        """Return the places of the contributions that some of the stages make suspects."""
+    def suspects(self, row: Row, stage: str, level: float = LEVEL) -> list[int]:
+        """Return the places of the contributions that a stage makes suspects."""
         return [
             place
-            for place in range(len(row.members))
-            if any(
-                (score := row.scores[stage][place]) is not None
-                and self.p_value(stage, score) <= level / len(stages)
-                for stage in stages
-            )
+            for place, score in enumerate(row.scores[stage])
+            if score is not None and self.p_value(stage, score) <= level
         ]
 
 
@@ -102,7 +99,7 @@ class Summary:
     Attributes:
         tested: Rows of the pools that are tested.
         bank: What they are compared with.
-        stages: Names of the stages that compare.
+        stages: Names of the stages that compare; the last decides.
     """
 
     tested: Sequence[Row]
@@ -119,13 +116,13 @@ class Summary:
         return table((*heads, *ends), [self._attack(*group) for group in groups.items()], left=(0,))
 
     def by_stage(self) -> str:
-        """What each stage would do alone, at the whole level."""
+        """What each stage would do alone."""
         kept = [row for row in self.tested if row.kept]
         clean = [row for row in self.tested if row.attack is None]
         cells = []
         for stage in self.stages:
-            found = sum(bool(self._caught(row, [stage])) for row in kept)
-            alarms = sum(bool(self.bank.suspects(row, [stage])) for row in clean)
+            found = sum(bool(self._caught(row, stage)) for row in kept)
+            alarms = sum(bool(self.bank.suspects(row, stage)) for row in clean)
             first = sum(row.first(stage) for row in kept)
             counts = (f"{first} of {len(kept)}", f"{found} of {len(kept)}", f"{alarms} of {len(clean)}")
             cells.append((stage, *counts))
@@ -156,16 +153,16 @@ class Summary:
             str(len(kept)),
             str(sum(row.first() for row in rows)),
             f"{sum(row.first() for row in kept)} of {len(kept)}",
-            str(sum(bool(self._caught(row, self.stages)) for row in rows)),
+            str(sum(bool(self._caught(row, self.stages[-1])) for row in rows)),
             str(others),
             cost,
         )
 
     def _suspects(self, row: Row) -> set[int]:
-        return set(self.bank.suspects(row, self.stages))
+        return set(self.bank.suspects(row, self.stages[-1]))
 
-    def _caught(self, row: Row, stages: Sequence[str]) -> set[int]:
-        return set(self.bank.suspects(row, stages)) & set(row.attackers)
+    def _caught(self, row: Row, stage: str) -> set[int]:
+        return set(self.bank.suspects(row, stage)) & set(row.attackers)
 
     def _all_beside(self, row: Row) -> list[str]:
         return [self._beside(row, stage) for stage in self.stages]
@@ -180,7 +177,7 @@ class Summary:
 def markdown(rows: Sequence[Row]) -> str:
     """Return what rows say as Markdown: by attack, by stage, and the misses."""
     bank = Bank([row for row in rows if row.bank])
-    stages = sorted({stage for row in rows for stage in row.scores})
+    stages = [stage.name for stage in STAGES if any(stage.name in row.scores for row in rows)]
     summary = Summary([row for row in rows if not row.bank], bank, stages)
     return "\n".join([summary.by_attack(), summary.by_stage(), summary.misses()])
 

@@ -52,12 +52,6 @@ def test_a_verdict_follows_from_the_p_value(score: float, verdict: Verdict) -> N
     assert judged(score, reference()).verdict is verdict
 
 
-def test_the_level_is_shared_among_the_stages_that_compare() -> None:
-    one = reference(stage=HIGHEST, other=HIGHEST)
-    assert judged(39.0, one).verdict is Verdict.INCONCLUSIVE
-    assert judged(39.5, one).verdict is Verdict.SUSPECT
-
-
 def test_few_pools_make_no_suspect_however_high_the_score() -> None:
     one = judged(1e9, reference(stage=HIGHEST[:18]))
     assert one.verdict is Verdict.INCONCLUSIVE

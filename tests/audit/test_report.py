@@ -84,6 +84,7 @@ def test_json_has_these_keys_and_no_others() -> None:
                     "summary": "words",
                     "score": None,
                     "p_value": None,
+                    "decides": True,
                     "figures": {},
                 }
             ],

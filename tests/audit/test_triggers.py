@@ -11,7 +11,7 @@ import mergeward as mw
 from attacked_pool import Attacked
 from mergeward.audit import AuditReport, Pool, StageResult, Verdict, triggers
 from mergeward.audit.budget import Budget
-from mergeward.audit.inversion import Effort
+from mergeward.audit.inversion import Aim, Effort, invert
 from mergeward.errors import UnsupportedError
 from watcher import Watcher, noise_tasks
 
@@ -66,6 +66,16 @@ def test_whoever_teaches_the_merge_a_trigger_scores_highest() -> None:
     assert first.success > 0.9 > first.base_success
 
 
+def test_patches_are_tried_on_images_that_their_steps_do_not_see() -> None:
+    where = Watchers()
+    first = watched("good", "bad").findings[0]
+    place = [task.name for task in where.tasks].index(first.task)
+    models = where.merged(None, ["bad"], ()), where.base()
+    effort = triggers.PURSUE[Budget.STANDARD]
+    found = invert(*models, where.tasks, [Aim(place, first.label)], effort, seed=where.seed, label="again")
+    assert first.gain == pytest.approx(float(found.gains[0]), abs=1e-6)
+
+
 def test_a_deep_audit_tries_the_patches_on_the_fortified_merge(monkeypatch: pytest.MonkeyPatch) -> None:
     for efforts in (triggers.SCREEN, triggers.PURSUE):
         monkeypatch.setitem(efforts, Budget.DEEP, efforts[Budget.STANDARD])
@@ -99,6 +109,12 @@ def test_it_decides_nothing_without_a_reference(report: AuditReport) -> None:
     assert {one.verdict for one in found} == {Verdict.INCONCLUSIVE}
     assert {one.p_value for one in found} == {None}
     assert len(found) == 3
+
+
+def test_what_statistics_find_is_shown_and_decides_nothing(report: AuditReport) -> None:
+    for member in report.contributions:
+        decides = {one.stage: one.decides for one in member.evidence}
+        assert decides == {"hygiene": True, "statistics": False, "inversion": True}
 
 
 def test_a_finding_has_what_a_reader_needs(report: AuditReport) -> None:

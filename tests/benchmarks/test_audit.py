@@ -122,10 +122,16 @@ def test_suspects_stand_out_as_few_clean_pools_do() -> None:
     bank = Bank([row([0.0, value / 100], [], bank=True) for value in range(19)])
     one = row([0.1, 0.5], [1])
     assert bank.p_value("inversion", 0.5) == pytest.approx(0.05)
-    assert bank.suspects(one, ["inversion"]) == [1]
-    both = replace(one, scores={**one.scores, "statistics": [0.0, 0.0]})
-    wider = Bank([replace(other, scores={**other.scores, "statistics": [0.0]}) for other in bank.rows])
-    assert wider.suspects(both, ["inversion", "statistics"]) == []
+    assert bank.suspects(one, "inversion") == [1]
+
+
+def test_the_dearest_stage_decides() -> None:
+    def both(one: Row) -> Row:
+        return replace(one, scores={"inversion": one.scores["inversion"], "statistics": [9.0, 0.0]})
+
+    bank = [both(row([0.0, value / 100], [], bank=True)) for value in range(19)]
+    by_attack = audited.markdown([*bank, both(row([0.1, 0.5], [1]))]).split("\n\n")[0]
+    assert "| badnets | 1 | 90 | 10 | 1 | 1 | 1 of 1 | 1 | 0 | 3 |" in by_attack
 
 
 def test_the_tables_count_hits_misses_and_alarms() -> None:

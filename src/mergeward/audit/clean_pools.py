@@ -29,7 +29,7 @@ RATES = (1.0, 1.5, 0.7)
 """Factors of the learning rate, in turn: how honest contributors train is not known."""
 
 POOLS = 39
-"""With so many, the smallest p-value is 0.025: half the level, for two stages that compare."""
+"""With so many, one of them may score as high as a suspect."""
 
 
 def make_reference(

@@ -115,6 +115,15 @@ def invert(
     return Recovered(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
+def held_out(task: UnlabelledTask, label: int, effort: Effort, seed: int) -> Tensor:
+    """Return the images that an inversion is judged on, and that it does not see where there are enough.
+
+    Returns:
+        uint8 `[J, 3, S, S]`, `effort.judged` of them at most.
+    """
+    return _Draws(task, label, effort, seed).judged
+
+
 @torch.no_grad()
 def probabilities(encoder: nn.Module, images: Tensor, head: Tensor) -> Tensor:
     """Return what a model gives each class: float32 `[N, C]` of pixels `[N, 3, S, S]` in [0, 1]."""

@@ -16,7 +16,7 @@ from mergeward.errors import DataError, UsageError
 FORMAT = 2
 MAX_BYTES = 1 << 20
 LEVEL = 0.05
-"""Share of clean pools that may come out with a suspect, over all stages together."""
+"""Share of clean pools that may come out with a suspect."""
 
 PASS_FROM = 0.2
 """A p-value below this is no pass: the reference has few pools, and some attacks stand out little."""
@@ -77,25 +77,18 @@ class Reference:
                 raise UsageError(f"the reference is for {key} {value!r}, this audit has {theirs[key]!r}")
 
     def calibrated(self, results: Sequence[StageResult]) -> list[StageResult]:
-        """Return what stages found, with p-values, and verdicts by them.
-
-        The level is shared among the stages that compare, so that all together raise few false alarms.
-        """
-        level = LEVEL / max(1, len(self.highest))
+        """Return what stages found, with p-values, and verdicts by them."""
         return [
-            replace(
-                result,
-                evidence={name: self._judged(one, level) for name, one in result.evidence.items()},
-            )
+            replace(result, evidence={name: self._judged(one) for name, one in result.evidence.items()})
             for result in results
         ]
 
-    def _judged(self, evidence: Evidence, level: float) -> Evidence:
+    def _judged(self, evidence: Evidence) -> Evidence:
         if evidence.score is None or evidence.stage not in self.highest:
             return evidence
         p_value = self.p_value(evidence.stage, evidence.score)
         verdict = Verdict.INCONCLUSIVE
-        if p_value <= level:
+        if p_value <= LEVEL:
             verdict = Verdict.SUSPECT
         elif p_value >= PASS_FROM:
             verdict = Verdict.PASS

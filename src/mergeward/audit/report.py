@@ -38,6 +38,7 @@ class Evidence:
         score: The larger, the more it stands out; None where the stage does not compare.
         p_value: How often a pool of clean contributions has one that stands out as much; None without a
             reference. It holds for the pool: one in twenty clean pools has a contribution at 0.05 or below.
+        decides: False where a later stage, which knows more, compares the model, too.
     """
 
     stage: str
@@ -46,6 +47,12 @@ class Evidence:
     figures: Mapping[str, Any] = field(default_factory=dict, repr=False)
     score: float | None = None
     p_value: float | None = None
+    decides: bool = True
+
+    @property
+    def heading(self) -> str:
+        """The stage, and whether what it found is for information."""
+        return self.stage if self.decides else f"{self.stage} (for information)"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything with plain values."""
@@ -55,6 +62,7 @@ class Evidence:
             "summary": self.summary,
             "score": self.score,
             "p_value": self.p_value,
+            "decides": self.decides,
             "figures": dict(self.figures),
         }
 
@@ -90,8 +98,8 @@ class _Examined:
 
     @property
     def verdict(self) -> Verdict:
-        """Suspect if any stage says so, pass only if every stage does and none failed, else inconclusive."""
-        found = {evidence.verdict for evidence in self.evidence}
+        """By what decides: suspect if any stage says so, pass if every stage does and none failed."""
+        found = {evidence.verdict for evidence in self.evidence if evidence.decides}
         if Verdict.SUSPECT in found:
             return Verdict.SUSPECT
         return Verdict.PASS if found == {Verdict.PASS} and self.failure is None else Verdict.INCONCLUSIVE
@@ -127,8 +135,9 @@ class ContributionReport(_Examined):
 
     @property
     def p_value(self) -> float | None:
-        """The smallest of its stages' p-values; None without a reference."""
-        return min((one.p_value for one in self.evidence if one.p_value is not None), default=None)
+        """That of the stage that decides; None without a reference."""
+        found = (one.p_value for one in self.evidence if one.decides and one.p_value is not None)
+        return next(found, None)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything with plain values."""

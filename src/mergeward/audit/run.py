@@ -157,7 +157,22 @@ def _run(stages: Sequence[Stage], pool: Pool) -> list[StageResult]:
         left = {name: one for name, one in pool.contributions.items() if name not in result.failures}
         pool = replace(pool, contributions=left)
         results.append(result)
-    return results
+    return _deciding(stages, results)
+
+
+def _deciding(stages: Sequence[Stage], results: Sequence[StageResult]) -> list[StageResult]:
+    """Mark the evidence that decides nothing, because a later stage compares the contribution, too."""
+    marked: list[StageResult] = []
+    compared: set[str] = set()
+    for stage, result in zip(reversed(stages), reversed(results), strict=True):
+        if stage.compares:
+            told = result.evidence.items()
+            found = {name: replace(one, decides=name not in compared) for name, one in told}
+            compared |= {name for name, one in told if one.score is not None}
+            marked.append(replace(result, evidence=found))
+        else:
+            marked.append(result)
+    return marked[::-1]
 
 
 def _about_base(model: str, results: Sequence[StageResult]) -> BaseReport:
@@ -182,7 +197,7 @@ def _contributions(
 
 
 def _ranks(results: Sequence[StageResult]) -> dict[str, int]:
-    """Return the ranks by the last stage that compares: it is the dearest, and knows most."""
+    """Return the ranks by the last stage that compares."""
     scores: dict[str, float] = {}
     for result in results:
         own = {name: one.score for name, one in result.evidence.items() if one.score is not None}

@@ -58,6 +58,8 @@ class Stage:
         run: Called with the pool.
         least: The cheapest budget that it runs in.
         runs_models: Whether it needs `Pool.laboratory`.
+        compares: Whether it scores contributions against one another. Of such stages the last decides: it is
+            the dearest, and knows most.
     """
 
     name: str
@@ -65,3 +67,4 @@ class Stage:
     run: Callable[[Pool], StageResult]
     least: Budget = Budget.QUICK
     runs_models: bool = False
+    compares: bool = False

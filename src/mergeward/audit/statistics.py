@@ -128,4 +128,5 @@ STAGE = Stage(
     name=NAME,
     summary="compares length, layers, direction and signs of each task vector with those of the others",
     run=run,
+    compares=True,
 )

@@ -15,7 +15,16 @@ from torch import Tensor
 
 from mergeward.audit.budget import Budget
 from mergeward.audit.finding import Finding
-from mergeward.audit.inversion import Aim, Effort, Recovered, invert, pasted, probabilities, unit
+from mergeward.audit.inversion import (
+    Aim,
+    Effort,
+    Recovered,
+    held_out,
+    invert,
+    pasted,
+    probabilities,
+    unit,
+)
 from mergeward.audit.laboratory import Laboratory
 from mergeward.audit.report import Evidence, Failure, Verdict
 from mergeward.audit.stage import Pool, Stage, StageResult
@@ -115,10 +124,13 @@ class _Inquiry:
         return [every[place] for place in furthest.indices.tolist()]
 
     def finding(self, aim: Aim, mask: Tensor, pattern: Tensor) -> Finding:
-        """Return one pair with the patch that was recovered for it, tried on every model."""
+        """Return one pair with the patch that was recovered for it, tried on every model.
+
+        Patches are tried on images that none of their steps used.
+        """
         laboratory = self._laboratory
         task = laboratory.tasks[aim.task]
-        images = task.images[: PURSUE[self._pool.budget].judged]
+        images = held_out(task, aim.label, PURSUE[self._pool.budget], laboratory.seed)
         others = probabilities(self._base, unit(images), task.head).argmax(1) != aim.label
         patched = pasted(unit(images), mask, pattern)
 
@@ -170,4 +182,5 @@ STAGE = Stage(
     run=run,
     least=Budget.STANDARD,
     runs_models=True,
+    compares=True,
 )

@@ -79,7 +79,7 @@ def _table(report: AuditReport) -> Table:
     table = Table("rank", "p", "model", "verdict", "evidence")
     for one in (*report.contributions, report.base):
         rank, p_value = (getattr(one, name, None) for name in ("rank", "p_value"))
-        findings = [f"{evidence.stage}: {evidence.summary}" for evidence in one.evidence]
+        findings = [f"{evidence.heading}: {evidence.summary}" for evidence in one.evidence]
         if one.failure is not None:
             findings.append(f"{one.failure.stage} failed: {one.failure.reason}")
         numbers = ("" if rank is None else str(rank), "" if p_value is None else f"{p_value:.3g}")

@@ -80,7 +80,7 @@ def profiles_grid(report: AuditReport) -> Grid | None:
 
 def _lines(one: BaseReport | ContributionReport) -> tuple[Line, ...]:
     rank = one.rank if isinstance(one, ContributionReport) else None
-    rows = [(evidence.stage, evidence.summary, evidence.p_value) for evidence in one.evidence]
+    rows = [(evidence.heading, evidence.summary, evidence.p_value) for evidence in one.evidence]
     if one.failure is not None:
         rows.append((one.failure.stage, f"failed: {one.failure.reason}", None))
     return tuple(

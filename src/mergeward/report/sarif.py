@@ -19,6 +19,9 @@ KINDS = {
 }
 """What a verdict is called there; only a failed check has a level."""
 
+SHOWN = {"kind": "informational", "level": "none"}
+"""What evidence that decides nothing is."""
+
 
 def audit_sarif(report: AuditReport) -> dict[str, Any]:
     """Return an audit as a SARIF log: a result for each model and stage, a note on what was left out.
@@ -74,7 +77,7 @@ def _result(one: BaseReport | ContributionReport, evidence: Evidence, place: int
     location = {"physicalLocation": {"artifactLocation": {"uri": _uri(one.model), "index": place}}}
     return {
         "ruleId": evidence.stage,
-        **KINDS[evidence.verdict],
+        **(KINDS[evidence.verdict] if evidence.decides else SHOWN),
         "message": {"text": f"{one.name}: {evidence.summary}"},
         "locations": [location],
         "properties": {
