@@ -96,6 +96,14 @@ def test_a_missing_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     refused(capsys, ["merge", str(tmp_path / "no.yaml"), str(tmp_path / "out")], 3, "no such file")
 
 
+def test_a_name_too_long_for_the_system(
+    tiny_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(capsys, ["merge", "r" * 300, str(tmp_path / "out")], 2, "name too long")
+    recipe = write_recipe(tmp_path, tiny_clip, tmp_path / ("m" * 300))
+    refused(capsys, ["merge", recipe, str(tmp_path / "out")], 2, "name too long")
+
+
 def test_an_unknown_method(tiny_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = write_recipe(tmp_path, tiny_clip, tiny_clip, "task-arithmetic")
     refused(capsys, ["merge", recipe, str(tmp_path / "out")], 2, "did you mean 'task_arithmetic'")

@@ -27,7 +27,7 @@ from mergeward.cli.terminal import complain, show_progress
 from mergeward.cli.testbed import testbed_app
 from mergeward.cli.tradeoff import tradeoff_command
 from mergeward.cli.trigger import trigger_app
-from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError, unknown_name
+from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError, UsageError, unknown_name
 from mergeward.provenance import package_version
 
 EXIT_CODES = """
@@ -35,6 +35,14 @@ Exit codes: 0 done, 1 refused by its result (a suspect, a collapse), 2 unknown n
 4 model file, 5 images, 6 method does not apply, 7 output cannot be written, 130 interrupted. 'mergeward
 audit' and 'mergeward bench' have their own.
 """
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+OS_EXIT_CODES = {
+    **dict.fromkeys(UNWRITABLE, OutputError.exit_code),
+    **dict.fromkeys(NO_PATH, UsageError.exit_code),
+}
+"""What the system may refuse anywhere, and what the user is to learn from it."""
 
 app = typer.Typer(
     name="mergeward",
@@ -108,10 +116,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-            where = f"{error.filename}: " if error.filename else ""
-            return complain(f"{where}{error.strerror}", OutputError.exit_code)
-        raise
+        if error.errno not in OS_EXIT_CODES:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return complain(f"{where}{error.strerror}", OS_EXIT_CODES[error.errno])
     # Typer itself turns Ctrl-C within a command into this code, without a word.
     if code == INTERRUPTED_EXIT_CODE:
         return complain("interrupted; nothing half-written was left", INTERRUPTED_EXIT_CODE)
