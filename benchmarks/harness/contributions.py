@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mergeward.attack import attack_info
 from mergeward.checkpoint import open_checkpoint
 from mergeward.errors import CheckpointError
 from mergeward.provenance import Provenance
@@ -55,6 +56,8 @@ class Made:
 def find(folders: Iterable[Path], base: str) -> list[Made]:
     """Return the contributions to a base below some folders, sorted; of equals the newest.
 
+    Attacks with other parameters than their defaults are left out: sweeps over them leave many.
+
     Args:
         folders: Where to look, at any depth.
         base: Digest of the base.
@@ -77,6 +80,14 @@ def _weights(folders: Iterable[Path]) -> Iterator[Path]:
         yield from folder.rglob("model.safetensors")
 
 
+def _by_default(record: Provenance) -> bool:
+    """Whether an attack had its default parameters, but for whose images it used."""
+    if record.method == CLEAN:
+        return True
+    defaults = attack_info(record.method).parameters().model_dump(mode="json", exclude={"own_images"})
+    return all(record.parameters.get(name, value) == value for name, value in defaults.items())
+
+
 def _made(folder: Path, base: str) -> Made | None:
     """Return the contribution in a folder, or None where there is none to this base."""
     try:
@@ -86,7 +97,7 @@ def _made(folder: Path, base: str) -> Made | None:
         return None
     if record is None or record.kind != "contribution" or record.task is None:
         return None
-    if record.inputs.get("base") != base or folder.name.endswith(PARTNER):
+    if record.inputs.get("base") != base or folder.name.endswith(PARTNER) or not _by_default(record):
         return None
     partner = folder.with_name(folder.name + PARTNER)
     return Made(

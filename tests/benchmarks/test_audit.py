@@ -6,9 +6,10 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,11 +28,19 @@ BASE = "ab" * 32
 TASKS = ("bark", "ferns", "moss", "stone", "sand")
 
 
-def written(folder: Path, method: str, *, base: str = BASE, seed: int = 0, target: str | None = None) -> Path:
+def written(
+    folder: Path,
+    method: str,
+    *,
+    base: str = BASE,
+    seed: int = 0,
+    target: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Path:
     record = Provenance(
         kind="contribution",
         method=method,
-        parameters={"learning_rate": 0.1},
+        parameters={"learning_rate": 0.1, **(parameters or {})},
         seed=seed,
         inputs={"base": base},
         task="moss",
@@ -66,6 +75,7 @@ def test_contributions_to_the_base_are_found_once(tmp_path: Path) -> None:
     bad = written(tmp_path / "d" / "model", "mergebackdoor", seed=2, target="moss")
     partner = written(tmp_path / "d" / "model-partner", "mergebackdoor", seed=2, target="moss")
     off = written(tmp_path / "e" / "model", "badnets", target="stone")
+    written(tmp_path / "g" / "model", "badnets", target="moss", parameters={"patch_size": 2})  # of a sweep
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "model.safetensors").write_bytes(b"damaged")
     found = contributions.find([tmp_path], BASE)
