@@ -164,16 +164,7 @@ def test_the_script_audits_each_pool_once(
     for task in ("warm", "cold", "mild"):
         save_colour_task(data, task)
         mw.finetune(tiny_clip, task, made / task, data=data, training=training)
-    mw.attack(
-        "badnets",
-        tiny_clip,
-        "cold",
-        0,
-        made / "bad",
-        data=data,
-        training=training,
-        parameters={"patch_size": 6},
-    )
+    mw.attack("badnets", tiny_clip, "cold", 0, made / "bad", data=data, training=training)
     places = ["--base", str(tiny_clip), "--data", str(data), "--contributions", str(made)]
     options = ["--seeds", "0", "--rounds", "1", "--clean-pools", "1", "--bank-pools", "1", "--quick"]
     monkeypatch.setattr(sys, "argv", ["audit.py", *places, *options, "--json", str(figures)])
