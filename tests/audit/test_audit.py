@@ -60,7 +60,7 @@ def test_a_pool_without_a_finding_is_inconclusive_and_says_what_was_not_examined
     assert (report.verdict, report.exit_code) == (Verdict.INCONCLUSIVE, 2)
     assert "names its task" in report.not_examined["inversion"]
     text = " ".join(report.not_covered)
-    for topic in ("recovers triggers", "no small patch", "act together"):
+    for topic in ("recovers triggers", "other than a patch", "act together"):
         assert topic in text
 
 

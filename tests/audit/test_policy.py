@@ -133,6 +133,22 @@ def test_a_marked_base_can_be_refused(tmp_path: Path, tiny_clip: Path, models: l
     assert "the base; merged all the same" in done(base, [models[0]], "drop").note
 
 
+def test_who_could_not_be_examined_is_treated_as_a_suspect(
+    tiny_clip: Path, models: list[Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "model.safetensors").write_bytes(b"damaged")
+    pool = [models[0], broken]
+    with pytest.raises(MergewardError, match="not examined to the end: broken; nothing was merged"):
+        done(tiny_clip, pool, "refuse")
+    found = done(tiny_clip, pool, "drop")
+    assert [Path(entry.model).name for entry in found.recipe.models] == ["model-0"]
+    assert "not examined to the end: broken; left out" in found.note
+    both = done(tiny_clip, [*models, broken], "warn").note
+    assert "suspect: bad; not examined to the end: broken; merged all the same" in both
+
+
 def test_merge_audits_first(
     tiny_clip: Path, models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,23 @@ def test_a_verdict_follows_from_the_p_value(score: float, verdict: Verdict) -> N
     assert judged(score, reference()).verdict is verdict
 
 
+@pytest.mark.parametrize("pools", [1, 4, 18])
+def test_few_pools_clear_nobody_however_low_the_score(pools: int) -> None:
+    few = reference(stage=HIGHEST[:pools])
+    assert judged(0.0, few).verdict is Verdict.INCONCLUSIVE
+    assert judged(1e9, few).verdict is Verdict.INCONCLUSIVE
+    assert judged(0.0, reference(stage=HIGHEST[:19])).verdict is Verdict.PASS
+
+
+def test_a_stage_that_clears_nobody_still_suspects() -> None:
+    def found(score: float) -> Verdict:
+        evidence = {"a": Evidence("stage", Verdict.INCONCLUSIVE, "words", score=score)}
+        return reference().calibrated([StageResult(evidence, clears=False)])[0].evidence["a"].verdict
+
+    assert found(0.0) is Verdict.INCONCLUSIVE
+    assert found(1e9) is Verdict.SUSPECT
+
+
 def test_few_pools_make_no_suspect_however_high_the_score() -> None:
     one = judged(1e9, reference(stage=HIGHEST[:18]))
     assert one.verdict is Verdict.INCONCLUSIVE

@@ -45,6 +45,16 @@ def test_a_contribution_passes_only_what_was_examined_whole(
     assert one.verdict is verdict
 
 
+@pytest.mark.parametrize(("shown", "deciding"), [(SUSPECT, PASS), (PASS, SUSPECT), (INCONCLUSIVE, PASS)])
+def test_evidence_for_information_decides_nothing(shown: Verdict, deciding: Verdict) -> None:
+    evidence = (
+        Evidence("cheap", shown, "words", p_value=0.01, decides=False),
+        Evidence("dear", deciding, "words", p_value=0.5),
+    )
+    one = ContributionReport("c", "path/c", evidence)
+    assert (one.verdict, one.p_value) == (deciding, 0.5)
+
+
 @pytest.mark.parametrize(
     ("whole", "code"),
     [

@@ -1,8 +1,9 @@
-"""Inversion on base, merge and leave-one-out merges."""
+"""Triggers recovered from a merge, tried on merges that leave one contribution out."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterator
 
 import pytest
@@ -41,7 +42,9 @@ class Watchers:
         return Watcher(0.1)
 
     def merged(self, base: object, contributions: Collection[str], scope: object) -> Watcher:
-        if "huge" in contributions:
+        if "huge" in contributions or {"half", "other half"} <= set(contributions):
+            return Watcher(float("inf"))
+        if "balance" not in contributions and "weight" in contributions and len(contributions) > 1:
             return Watcher(float("inf"))
         return Watcher(3.0 if "bad" in contributions else 0.1)
 
@@ -90,6 +93,21 @@ def test_one_that_does_not_compute_fails_and_spoils_no_other() -> None:
     assert set(found.failures) == {"huge"}
     assert "not finite" in found.failures["huge"].reason
     assert found.evidence == without.evidence
+
+
+def test_two_that_do_not_compute_together_fail_and_spoil_no_other() -> None:
+    found, without = watched("good", "half", "bad", "other half"), watched("good", "bad")
+    assert set(found.failures) == {"half", "other half"}
+    assert "beside the others" in found.failures["half"].reason
+    assert found.evidence == without.evidence
+
+
+def test_one_that_no_merge_computes_without_is_not_compared() -> None:
+    found = watched("good", "weight", "balance")
+    assert set(found.failures) == {"balance"}
+    assert "without it" in found.failures["balance"].reason
+    assert set(found.evidence) == {"good", "weight"}
+    assert all(math.isfinite(one.score or 0.0) for one in found.evidence.values())
 
 
 def test_a_pool_in_which_nobody_does_has_no_high_score() -> None:

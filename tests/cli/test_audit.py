@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from mergeward.cli.app import run
 from mergeward.provenance import Provenance
@@ -78,6 +81,48 @@ def test_a_missing_base_is_a_failure(recipe: Path, capsys: pytest.CaptureFixture
     recipe.write_text(yaml.safe_dump({**content, "base_model": "./no-base"}), encoding="utf-8")
     assert run(["audit", str(recipe)]) == 2
     assert "no-base" in capsys.readouterr().err
+
+
+def test_what_the_system_refuses_has_the_codes_of_this_command(
+    recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["audit", "r" * 300]) == 4
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "audit.json")
+
+    monkeypatch.setattr("mergeward.cli.audit.write_json", full)
+    assert run(["audit", str(recipe), "--json", "audit.json"]) == 2
+    assert "audit.json: No space left on device" in capsys.readouterr().err
+
+
+def test_a_reader_that_went_away_changes_no_exit_code(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("rich.console.Console.print", gone)
+    monkeypatch.setattr("mergeward.cli.audit.hush", lambda: None)
+    assert run(["audit", str(recipe)]) == 2
+
+
+def test_a_base_that_is_no_clip_is_audited_by_its_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = []
+    for name in ("base", "one", "two", "three"):
+        save_file({"w": torch.arange(4.0) + len(entries)}, tmp_path / f"{name}.safetensors")
+        entries.append(str(tmp_path / f"{name}.safetensors"))
+    content = {
+        "merge_method": "task_arithmetic",
+        "base_model": entries[0],
+        "models": [{"model": model, "task": "digits"} for model in entries[1:]],
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert run(["audit", str(path)]) == 2
+    output = " ".join(capsys.readouterr().out.split())
+    assert "3 of 3 examined" in output
+    assert "Not examined by inversion: the base cannot be run as a model" in output
 
 
 def test_the_exit_codes_of_other_commands_are_as_before(tmp_path: Path) -> None:

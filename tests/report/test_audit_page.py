@@ -57,7 +57,7 @@ def test_layers_are_shares_of_the_squared_length() -> None:
 
 def test_bars_stand_for_the_rises_the_most_telling_first() -> None:
     card = finding_card(finding())
-    assert [bar.name for bar in card.bars] == ["without bad", "without broken", "without good"]
+    assert [bar.name for bar in card.bars] == ["bad", "broken", "good"]
     assert [bar.width for bar in card.bars] == pytest.approx(
         [5 / 6 * (RIGHT - LEFT), 0, (RIGHT - LEFT) / 6], abs=0.1
     )

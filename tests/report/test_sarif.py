@@ -30,13 +30,23 @@ def written(audit: AuditReport) -> dict[str, Any]:
 def test_it_is_what_the_standard_asks_for(standard: Draft4Validator) -> None:
     log = written(report())
     standard.validate(log)
-    for broken in ({**log, "version": "2.0.0"}, {**log, "runs": {}}, {**log, "more": 1}):
+    for broken in (
+        {**log, "version": "2.0.0"},
+        {**log, "runs": {}},
+        {**log, "more": 1},
+        {**log, "$schema": "not a uri"},
+    ):
         with pytest.raises(ValidationError):
             standard.validate(broken)
 
 
 def test_an_audit_of_nothing_is_one_too(standard: Draft4Validator) -> None:
     standard.validate(written(AuditReport(BaseReport("base", "b", ()), (), (), ())))
+
+
+def test_what_could_not_be_examined_is_open() -> None:
+    results = audit_sarif(report())["runs"][0]["results"]
+    assert "broken: truncated" in [one["message"]["text"] for one in results if one["kind"] == "open"]
 
 
 def test_what_decides_nothing_is_information() -> None:

@@ -3,7 +3,7 @@
 from mergeward.audit.budget import Budget
 from mergeward.audit.clean_pools import make_reference
 from mergeward.audit.finding import Finding
-from mergeward.audit.policy import Audited, audited
+from mergeward.audit.policy import Audited, audited, check_policy
 from mergeward.audit.reference import Reference, read_reference
 from mergeward.audit.report import AuditReport, BaseReport, ContributionReport, Evidence, Failure, Verdict
 from mergeward.audit.run import audit
@@ -27,6 +27,7 @@ __all__ = [
     "Verdict",
     "audit",
     "audited",
+    "check_policy",
     "make_reference",
     "read_reference",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mergeward.audit.fortified import FORTIFY, common_coefficient
 from mergeward.checkpoint import Adapter, Checkpoint, Floats, whole_tensors
-from mergeward.errors import DataError, UnsupportedError
+from mergeward.errors import CheckpointError, DataError, UnsupportedError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
 from mergeward.merge.adaptive.tuning import tune
 from mergeward.merge.method import MethodInfo
@@ -137,12 +137,14 @@ def open_laboratory(recipe: Recipe, entries: Mapping[str, ModelEntry]) -> Labora
     Raises:
         UnsupportedError: No contribution names a task, or the base is no CLIP; the text says which.
         DataError: A task cannot be read, or two have one name.
-        CheckpointError: The base cannot be read as a model.
     """
     specs = dict.fromkeys(entry.task for entry in entries.values() if entry.task is not None)
     if not specs:
         raise UnsupportedError("no contribution names its task (models[].task in the recipe)")
-    clip = open_base(recipe.base)
+    try:
+        clip = open_base(recipe.base)
+    except CheckpointError as error:
+        raise UnsupportedError(f"the base cannot be run as a model: {error}") from error
     opened = {spec: open_task(spec, recipe.data, recipe.seed) for spec in specs}
     tasks = {task.name: task for task in opened.values()}
     if len(tasks) < len(opened):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergeward.audit.fortified import FORTIFY, common_coefficient
-from mergeward.audit.report import AuditReport, Verdict
+from mergeward.audit.report import AuditReport, ContributionReport, Verdict
 from mergeward.audit.run import audit, entries_by_name
 from mergeward.errors import MergewardError, UnsupportedError
 from mergeward.merge.method import MethodInfo
@@ -38,7 +38,8 @@ def audited(recipe: Recipe) -> Audited:
 
     Raises:
         UnsupportedError: The policy cannot be applied to this method.
-        MergewardError: There is a suspect, and the policy is to refuse; or nothing is left to merge.
+        MergewardError: There is a suspect, or a contribution that could not be examined to the end, and the
+            policy is to refuse; or nothing is left to merge.
         RecipeError: As `audit` raises it, with its other errors.
     """
     check_policy(recipe)
@@ -70,28 +71,31 @@ def check_policy(recipe: Recipe) -> None:
 def applied(recipe: Recipe, report: AuditReport) -> Audited:
     """Return the recipe changed as its policy says of the suspects of a report.
 
+    Whoever could not be examined to the end is treated as a suspect is.
+
     Raises:
-        MergewardError: There is a suspect, and the policy is to refuse; or nothing is left to merge.
+        MergewardError: There is such a contribution, and the policy is to refuse; or nothing is left to
+            merge.
     """
-    suspects = [one.name for one in report.contributions if one.verdict is Verdict.SUSPECT]
-    listed = ", ".join(suspects + (["the base"] if report.base.verdict is Verdict.SUSPECT else []))
+    suspects = [one.name for one in report.contributions if _is_bad(one)]
+    listed = _listed(report)
     if not listed:
         return Audited(recipe, report, f"audit: {report.verdict.value}, no suspect")
     policy = recipe.audit.policy
     if policy == "refuse":
-        raise MergewardError(f"suspect: {listed}; nothing was merged (audit.policy: refuse)")
+        raise MergewardError(f"{listed}; nothing was merged (audit.policy: refuse)")
     if policy == "warn" or not suspects:
-        return Audited(recipe, report, f"audit: suspect: {listed}; merged all the same")
+        return Audited(recipe, report, f"audit: {listed}; merged all the same")
     if policy == "fortify":
         instead = {"merge_method": FORTIFY, "parameters": {"initial_coefficient": common_coefficient(recipe)}}
         fortified = recipe.model_copy(update=instead)
-        return Audited(fortified, report, f"audit: suspect: {listed}; the merge is fortified")
+        return Audited(fortified, report, f"audit: {listed}; the merge is fortified")
     by_name = entries_by_name(recipe)
     marked = [by_name[name] for name in suspects]
     if policy == "drop":
         left = tuple(entry for entry in recipe.models if not any(entry is one for one in marked))
         if not [entry for entry in left if entry.model != recipe.base_model]:
-            raise MergewardError("every contribution is suspect; nothing is left to merge")
+            raise MergewardError("no contribution is above suspicion; nothing is left to merge")
         changed, done = left, "left out"
     else:
         info = method(recipe.merge_method)
@@ -102,7 +106,21 @@ def applied(recipe: Recipe, report: AuditReport) -> Audited:
         )
         done = f"weight times {factor:g}"
     changed_recipe = recipe.model_copy(update={"models": changed})
-    return Audited(changed_recipe, report, f"audit: suspect: {listed}; {done}")
+    return Audited(changed_recipe, report, f"audit: {listed}; {done}")
+
+
+def _is_bad(one: ContributionReport) -> bool:
+    """Whether a contribution is a suspect, or could not be examined to the end."""
+    return one.verdict is Verdict.SUSPECT or one.failure is not None
+
+
+def _listed(report: AuditReport) -> str:
+    """Name the suspects, and those that could not be examined to the end."""
+    suspects = [one.name for one in report.contributions if one.verdict is Verdict.SUSPECT]
+    suspects += ["the base"] if report.base.verdict is Verdict.SUSPECT else []
+    failed = [one.name for one in report.contributions if one.failure and one.verdict is not Verdict.SUSPECT]
+    parts = (("suspect", suspects), ("not examined to the end", failed))
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
 
 
 def _lighter(entry: ModelEntry, recipe: Recipe, info: MethodInfo, factor: float) -> ModelEntry:

@@ -13,13 +13,16 @@ from mergeward.audit.report import Evidence, Verdict
 from mergeward.audit.stage import StageResult
 from mergeward.errors import DataError, UsageError
 
-FORMAT = 2
+FORMAT = 3
 MAX_BYTES = 1 << 20
 LEVEL = 0.05
 """Share of clean pools that may come out with a suspect."""
 
 PASS_FROM = 0.2
 """A p-value below this is no pass: the reference has few pools, and some attacks stand out little."""
+
+FEWEST = 19
+"""Of fewer pools no score makes a suspect, so that none may clear anybody."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +82,23 @@ class Reference:
     def calibrated(self, results: Sequence[StageResult]) -> list[StageResult]:
         """Return what stages found, with p-values, and verdicts by them."""
         return [
-            replace(result, evidence={name: self._judged(one) for name, one in result.evidence.items()})
+            replace(
+                result,
+                evidence={name: self._judged(one, result.clears) for name, one in result.evidence.items()},
+            )
             for result in results
         ]
 
-    def _judged(self, evidence: Evidence) -> Evidence:
+    def _judged(self, evidence: Evidence, clears: bool) -> Evidence:
         if evidence.score is None or evidence.stage not in self.highest:
             return evidence
+        pools = len(self.highest[evidence.stage])
         p_value = self.p_value(evidence.stage, evidence.score)
         verdict = Verdict.INCONCLUSIVE
         if p_value <= LEVEL:
             verdict = Verdict.SUSPECT
-        elif p_value >= PASS_FROM:
+        elif p_value >= PASS_FROM and clears and pools >= FEWEST:
             verdict = Verdict.PASS
-        pools = len(self.highest[evidence.stage])
         summary = f"{evidence.summary}; p {p_value:.3g} by {pools} clean pools"
         return replace(evidence, p_value=p_value, verdict=verdict, summary=summary)
 

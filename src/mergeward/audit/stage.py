@@ -40,12 +40,14 @@ class StageResult:
         failures: By contribution: those the stage could not examine. Later stages leave them out.
         base: What was found about the base itself, if the stage looks at it.
         findings: What was found about the merge, for people to look at.
+        clears: Whether a low score speaks for a contribution. Not so where attackers score low, too.
     """
 
     evidence: Mapping[str, Evidence]
     failures: Mapping[str, Failure] = field(default_factory=dict)
     base: Evidence | None = None
     findings: Sequence[Finding] = ()
+    clears: bool = True
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ STAGES: tuple[Stage, ...] = (
 """Every stage, in the order in which they run; each leaves out what an earlier one failed on."""
 
 NOT_COVERED = (
-    "triggers that are no small patch: faint patterns over the whole image, warps, one trigger an image",
+    "triggers other than a patch on 3 % of the image: faint patterns over all of it, warps, one an image",
+    "classes beyond the few at which the merge is furthest from the base",
     "classes of tasks that no contribution names",
     "contributors who act together, so that a backdoor stays whichever one of them is left out",
     "code and files beside the weights: nothing of a contribution but its tensors is used",

@@ -3,7 +3,8 @@
 A ranking and no verdict. With a handful of contributions a fixed outlier threshold flags a clean one in 8 to
 27 % of clean pools (median and MAD at 3.5 to 2, six contributions, simulated under a Gaussian null), and the
 strongest attack hardly stands out: BadMerging's task vector is about as orthogonal to the others as a clean
-one. What ranks are worth has to be calibrated on clean fine-tunes of the same base.
+one. What ranks are worth has to be calibrated on clean fine-tunes of the same base. Who stands out far is
+suspect then; who does not is not cleared by it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def run(pool: Pool) -> StageResult:
         )
         for index, name in enumerate(names)
     }
-    return StageResult(evidence)
+    return StageResult(evidence, clears=False)
 
 
 def measures(sums: VectorSums) -> dict[str, Tensor]:

@@ -42,6 +42,7 @@ PURSUED = {Budget.STANDARD: 6, Budget.DEEP: 16}
 """How many those are: where the merge is furthest from the base."""
 
 EXAMPLES = 6
+NOT_FINITE = "the merge gives features that are not finite"
 
 
 def run(pool: Pool) -> StageResult:
@@ -63,31 +64,44 @@ def run(pool: Pool) -> StageResult:
     if not names:
         return StageResult({}, failures)
     inquiry = _Inquiry(pool, pool.laboratory, names)
+    failures |= {name: Failure(NAME, f"without it {NOT_FINITE}") for name in inquiry.incomparable}
     aims = inquiry.screen()
     found = inquiry.invert(aims, PURSUE[pool.budget], "looking into classes")
     findings = [
         inquiry.finding(aim, found.masks[place], found.patterns[place]) for place, aim in enumerate(aims)
     ]
-    return StageResult({name: _evidence(name, findings) for name in names}, failures, findings=findings)
+    evidence = {name: _evidence(name, findings) for name in names if name not in failures}
+    return StageResult(evidence, failures, findings=findings)
 
 
 def _failures(pool: Pool, laboratory: Laboratory) -> dict[str, Failure]:
-    """Return the contributions whose merge with the base does not compute.
+    """Return the contributions with which a merge does not compute: alone, or beside the others.
 
     Finite weights can be so large that features are not: with one such contribution in the merge every figure
     about every other one would be worthless.
     """
-    images = unit(laboratory.tasks[0].images[:EXAMPLES])
     found = {}
     for name, one in pool.contributions.items():
         try:
-            finite = bool(laboratory.merged(pool.base, {name: one}, pool.scope)(images).isfinite().all())
+            if not _is_finite(laboratory, laboratory.merged(pool.base, {name: one}, pool.scope)):
+                found[name] = Failure(NAME, f"with it alone {NOT_FINITE}")
         except UnsupportedError as error:
             found[name] = Failure(NAME, str(error))
-            continue
-        if not finite:
-            found[name] = Failure(NAME, "merged with the base it gives features that are not finite")
+
+    def computes(names: Sequence[str]) -> bool:
+        chosen = {name: pool.contributions[name] for name in names}
+        return _is_finite(laboratory, laboratory.merged(pool.base, chosen, pool.scope))
+
+    left = [name for name in pool.contributions if name not in found]
+    while left and not computes(left):
+        blamed = [name for name in left if computes([other for other in left if other != name])] or left
+        found |= {name: Failure(NAME, f"beside the others {NOT_FINITE}") for name in blamed}
+        left = [name for name in left if name not in blamed]
     return found
+
+
+def _is_finite(laboratory: Laboratory, model: ClipEncoder) -> bool:
+    return bool(model(unit(laboratory.tasks[0].images[:EXAMPLES])).isfinite().all())
 
 
 class _Inquiry:
@@ -101,7 +115,9 @@ class _Inquiry:
         is_deep = pool.budget.covers(Budget.DEEP)
         chosen = {name: pool.contributions[name] for name in names}
         self._fortified = laboratory.fortified(pool.base, chosen) if is_deep else None
-        self._without = {name: self._merged([other for other in names if other != name]) for name in names}
+        left_out = {name: self._merged([other for other in names if other != name]) for name in names}
+        self._without = {name: one for name, one in left_out.items() if _is_finite(laboratory, one)}
+        self.incomparable = left_out.keys() - self._without.keys()
 
     def _merged(self, names: Sequence[str]) -> ClipEncoder:
         chosen = {name: self._pool.contributions[name] for name in names}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -23,11 +22,12 @@ from mergeward.cli.inspect import inspect_command
 from mergeward.cli.listing import list_command
 from mergeward.cli.merge import merge_command
 from mergeward.cli.reference import reference_command
-from mergeward.cli.terminal import complain, show_progress
+from mergeward.cli.system import as_ours
+from mergeward.cli.terminal import complain, hush, show_progress
 from mergeward.cli.testbed import testbed_app
 from mergeward.cli.tradeoff import tradeoff_command
 from mergeward.cli.trigger import trigger_app
-from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, OutputError, UsageError, unknown_name
+from mergeward.errors import INTERRUPTED_EXIT_CODE, MergewardError, unknown_name
 from mergeward.provenance import package_version
 
 EXIT_CODES = """
@@ -35,14 +35,6 @@ Exit codes: 0 done, 1 refused by its result (a suspect, a collapse), 2 unknown n
 4 model file, 5 images, 6 method does not apply, 7 output cannot be written, 130 interrupted. 'mergeward
 audit' and 'mergeward bench' have their own.
 """
-
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
-OS_EXIT_CODES = {
-    **dict.fromkeys(UNWRITABLE, OutputError.exit_code),
-    **dict.fromkeys(NO_PATH, UsageError.exit_code),
-}
-"""What the system may refuse anywhere, and what the user is to learn from it."""
 
 app = typer.Typer(
     name="mergeward",
@@ -112,14 +104,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         message = _message(error)
         return complain(message, error.exit_code) if message else error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hush()
         return 0
     except OSError as error:
-        if error.errno not in OS_EXIT_CODES:
+        ours = as_ours(error)
+        if ours is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        return complain(f"{where}{error.strerror}", OS_EXIT_CODES[error.errno])
+        return complain(str(ours), ours.exit_code)
     # Typer itself turns Ctrl-C within a command into this code, without a word.
     if code == INTERRUPTED_EXIT_CODE:
         return complain("interrupted; nothing half-written was left", INTERRUPTED_EXIT_CODE)

@@ -13,7 +13,8 @@ from typer.exceptions import TyperException
 from mergeward.audit import AuditReport, Budget, audit
 from mergeward.audit.report import INCONCLUSIVE, USAGE
 from mergeward.cli.options import BUDGETS
-from mergeward.cli.terminal import show, write_json
+from mergeward.cli.system import as_ours
+from mergeward.cli.terminal import hush, show, write_json
 from mergeward.errors import MergewardError, RecipeError, UsageError
 from mergeward.report import audit_sarif, write_audit_page
 
@@ -40,8 +41,18 @@ class AuditCommand(TyperCommand):
         try:
             return super().invoke(ctx)
         except MergewardError as error:
-            error.exit_code = USAGE if isinstance(error, (UsageError, RecipeError)) else INCONCLUSIVE
-            raise
+            raise _coded(error) from error.__cause__
+        except OSError as error:
+            ours = as_ours(error)
+            if ours is None:
+                raise
+            raise _coded(ours) from error
+
+
+def _coded(error: MergewardError) -> MergewardError:
+    """Return an error with this command's exit code for it."""
+    error.exit_code = USAGE if isinstance(error, (UsageError, RecipeError)) else INCONCLUSIVE
+    return error
 
 
 def audit_command(
@@ -70,8 +81,11 @@ def audit_command(
         write_json(audit_sarif(report), sarif)
     if html is not None:
         write_audit_page(report, html)
-    show(_table(report))
-    show(_closing(report))
+    try:
+        show(_table(report))
+        show(_closing(report))
+    except BrokenPipeError:
+        hush()  # what was found is told by the exit code all the same
     return report.exit_code
 
 

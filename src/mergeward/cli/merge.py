@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mergeward.audit import Verdict, audited
+from mergeward.audit import Verdict, audited, check_policy
 from mergeward.checkpoint import interrupted, vacant
 from mergeward.cli.options import Json, size
 from mergeward.cli.plan import plan_table
@@ -47,6 +47,8 @@ def merge_command(
     """Merge the contributions of a recipe into its base."""
     shard_bytes = size(shard_size, option="--shard-size")
     if dry_run:
+        if audit:
+            check_policy(load_recipe(recipe))
         plan = plan_merge(recipe, out, device=device, threads=threads, shard_bytes=shard_bytes)
         for message in plan.warnings:
             warn(message)

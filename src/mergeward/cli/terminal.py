@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,9 +100,24 @@ def say(message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(message, markup=False, highlight=False)
 
 
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the caller decide what to exit with; Rich would exit with 1."""
+        raise BrokenPipeError
+
+
 def show(renderable: Any) -> None:
-    """Print a table or text on standard output, as it is: names may hold what looks like markup."""
-    Console(markup=False, emoji=False).print(renderable)
+    """Print a table or text on standard output, as it is: names may hold what looks like markup.
+
+    Raises:
+        BrokenPipeError: Nobody reads it.
+    """
+    _Output(markup=False, emoji=False).print(renderable)
+
+
+def hush() -> None:
+    """Drop what is still to be printed: whoever read our output has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(content: Any) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mergeward.audit import Finding
 from mergeward.report.pictures import EXAMPLE_SIDE, TRIGGER_SIDE, Picture, Pixels, picture
-from mergeward.report.words import ABSENT, whole_percent
+from mergeward.report.words import ABSENT, shortened, whole_percent
 
 WIDTH = 560
 LEFT = 170
@@ -98,7 +98,7 @@ def _bars(finding: Finding) -> tuple[Bar, ...]:
     zero = LEFT - low * scale
     return tuple(
         Bar(
-            f"without {name}",
+            shortened(name),
             f"{fall:+.3f}",
             round(zero + min(0.0, fall) * scale, 1),
             round(abs(fall) * scale, 1),

@@ -42,7 +42,9 @@ def audit_sarif(report: AuditReport) -> dict[str, Any]:
         ],
         "artifacts": [_artifact(one) for one in models],
         "results": [
-            _result(one, evidence, place) for place, one in enumerate(models) for evidence in one.evidence
+            result
+            for place, one in enumerate(models)
+            for result in (*(_result(one, found, place) for found in one.evidence), *_failure(one, place))
         ],
         "properties": {
             "verdict": report.verdict.value,
@@ -74,18 +76,35 @@ def _artifact(one: BaseReport | ContributionReport) -> dict[str, Any]:
 
 
 def _result(one: BaseReport | ContributionReport, evidence: Evidence, place: int) -> dict[str, Any]:
-    location = {"physicalLocation": {"artifactLocation": {"uri": _uri(one.model), "index": place}}}
     return {
         "ruleId": evidence.stage,
         **(KINDS[evidence.verdict] if evidence.decides else SHOWN),
         "message": {"text": f"{one.name}: {evidence.summary}"},
-        "locations": [location],
+        "locations": [_location(one, place)],
         "properties": {
             "score": evidence.score,
             "p_value": evidence.p_value,
             "figures": dict(evidence.figures),
         },
     }
+
+
+def _failure(one: BaseReport | ContributionReport, place: int) -> list[dict[str, Any]]:
+    """Return what is open where an examination ended early."""
+    if one.failure is None:
+        return []
+    return [
+        {
+            "ruleId": one.failure.stage,
+            **KINDS[Verdict.INCONCLUSIVE],
+            "message": {"text": f"{one.name}: {one.failure.reason}"},
+            "locations": [_location(one, place)],
+        }
+    ]
+
+
+def _location(one: BaseReport | ContributionReport, place: int) -> dict[str, Any]:
+    return {"physicalLocation": {"artifactLocation": {"uri": _uri(one.model), "index": place}}}
 
 
 def _uri(model: str) -> str:

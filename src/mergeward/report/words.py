@@ -61,6 +61,19 @@ def whole_percent(rate: float) -> str:
     return f"{percent(rate) if nearly else rounded}\N{NO-BREAK SPACE}%"
 
 
+def shortened(name: str, most: int = 20) -> str:
+    """Return a name of at most so many characters: its start and its end.
+
+    Example:
+        >>> shortened("badmerging-on-eurosat-seed2")
+        'badmergin…osat-seed2'
+    """
+    if len(name) <= most:
+        return name
+    start = (most - 1) // 2
+    return f"{name[:start]}…{name[start + 1 - most :]}"
+
+
 def points(difference: float) -> str:
     """Return a difference of rates in percentage points, signed: -0.012 is `−1.2`."""
     text = f"{100 * difference:+.1f}"

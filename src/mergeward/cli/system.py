@@ -1,0 +1,19 @@
+"""What the operating system may refuse at any place, as errors of ours."""
+
+from __future__ import annotations
+
+import errno
+
+from mergeward.errors import MergewardError, OutputError, UsageError
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def as_ours(error: OSError) -> MergewardError | None:
+    """Return what a user is told of a refusal that they can do something about; None of any other."""
+    where = f"{error.filename}: " if error.filename else ""
+    text = f"{where}{error.strerror}"
+    if error.errno in UNWRITABLE:
+        return OutputError(text)
+    return UsageError(text) if error.errno in NO_PATH else None
