@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from mergeward.bench.summary import Line
 from mergeward.report.words import label, percent
@@ -187,12 +186,10 @@ def pruning_fails(lines: Sequence[Line]) -> Verdict:
 
 
 def interpolation_pays(lines: Sequence[Line]) -> Verdict:
-    """With the feature-interpolation loss success is higher than without."""
-    found = attacked(lines, "badmerging-on")
-    without = [success(line) for line in found if line.axes["attack.alpha"] == 0]
-    best = [line for line in found if line.axes["attack.alpha"] > 0]
-    told = f"{percent(fmean(without))} % without, {span(best)} with" if without and best else ""
-    return of_share((success(line) > max(without) for line in best), told)
+    """With interpolated features success is higher than with those of the contribution alone."""
+    ours, without = attacked(lines, "badmerging-on"), attacked(lines, "no-interpolation")
+    told = f"{span(without)} without, {span(ours)} with" if without and ours else ""
+    return of_share((success(line) > max(map(success, without)) for line in ours if without), told)
 
 
 BADMERGING, DAM = "BadMerging", "DAM"

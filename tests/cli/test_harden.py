@@ -34,6 +34,18 @@ def test_a_hardened_model_is_written(tiny_clip: Path, tmp_path: Path) -> None:
     assert (record.kind, record.parameters, record.seed) == ("hardened", {"share": 0.5}, 2)
 
 
+def test_a_mark_is_told_on_the_screen(
+    tiny_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marked = Provenance(kind="merge", method="ties", backdoor=True).to_metadata()
+    for name, metadata in (("marked", marked), ("clean", None)):
+        merged = save_tuned(tiny_clip, tmp_path / name, seed=1, metadata=metadata)
+        arguments = ["--base", str(tiny_clip), "--defense", "fine_pruning", "--task", "digits"]
+        assert run(["harden", str(merged), *arguments, "--out", str(tmp_path / f"{name}-out")]) == 0
+        told = "carries a backdoor" in " ".join(capsys.readouterr().err.split())
+        assert told == (name == "marked")
+
+
 def test_other_models_are_given_one_by_one(tiny_clip: Path, tmp_path: Path) -> None:
     merged, out = save_tuned(tiny_clip, tmp_path / "merged", seed=1), tmp_path / "out"
     options = {"--base": tiny_clip, "--defense": "wag", "--task": "digits", "--out": out}

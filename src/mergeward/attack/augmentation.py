@@ -57,7 +57,8 @@ def pushed_away(encoder: ClipEncoder, pixels: Tensor, target: Target, seed: int)
     """Perturb each image until it is taken for some other class of the target's head.
 
     Targeted projected gradient descent (arXiv 1706.06083) towards a random other class an image. Of the steps
-    at which an image is taken for it, the one with the smallest change (L1) counts, or else the last.
+    at which an image is taken for it, the one with the smallest change (L1) counts, or else the last
+    (the released code has the image unchanged then, and draws no class that the image is taken for already).
 
     Args:
         encoder: The frozen base.

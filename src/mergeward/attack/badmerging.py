@@ -40,8 +40,9 @@ Interval = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 class BadMergingParameters(Parameters):
     """Parameters of both forms of BadMerging; defaults of the released code unless said otherwise.
 
-    The paper's ablations are one of them each: `alpha: 0`, one number for `interpolation`, a random
-    `trigger`, other sizes of the patch.
+    The paper's ablations are one of them each: `interpolation: 1` takes the triggered images through the
+    contribution alone, any other number through one interpolation for all batches; a random `trigger`; other
+    sizes of the patch. `alpha: 0` attacks nothing.
     """
 
     alpha: float = Field(default=5.0, ge=0, description="weight of the feature-interpolation loss")

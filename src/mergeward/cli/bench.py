@@ -20,8 +20,9 @@ from mergeward.bench.store import read_run
 from mergeward.bench.suite import SMALL, Suite, load_suite, suite_names
 from mergeward.bench.tracking import log_run
 from mergeward.bench.variants import check_suite
+from mergeward.cli.marks import SUITE_WARNING
 from mergeward.cli.options import Data, Json, small_base
-from mergeward.cli.terminal import complain, print_json, say, show
+from mergeward.cli.terminal import complain, print_json, say, show, warn
 from mergeward.errors import UsageError
 from mergeward.report import write_figures, write_run_page
 from mergeward.testbed import base_path
@@ -119,6 +120,8 @@ def run_command(
         _show_plan(plan, json)
         return 0
     path = out or Path(f"{chosen.name}.sqlite")
+    if chosen.attacks:
+        warn(SUITE_WARNING)
     done = run_plan(plan, path, resume=resume, engine=where, report=_report)
     _show_summary(done, json)
     return FAILED if done.failed else 0

@@ -74,7 +74,7 @@ def attack_command(
     )
     warn(f"{out} is backdoored: for measuring defenses only; its metadata and model card say so")
     for what in attack_info(name).beside:
-        say(f"{what}: {beside(out, what)}")
+        say(f"{what}, backdoored as well: {beside(out, what)}")
 
 
 def training_from(

@@ -8,6 +8,7 @@ from typing import Annotated, cast, get_args
 import typer
 
 from mergeward.checkpoint import Activation
+from mergeward.cli.marks import tell_of_mark
 from mergeward.cli.options import Json
 from mergeward.cli.terminal import print_json, say
 from mergeward.errors import unknown_name
@@ -29,6 +30,7 @@ def convert_command(
     if activation not in get_args(Activation):
         raise unknown_name("activation", activation, get_args(Activation))
     report = convert(source, out, activation=cast(Activation, activation))
+    tell_of_mark(report.out)
     if json:
         print_json(report.to_json())
         return

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from mergeward.bench import DemoConfig, run_demo
+from mergeward.cli.marks import SUITE_WARNING
 from mergeward.cli.options import Data, Seed, small_base
-from mergeward.cli.terminal import say, show, write_json
+from mergeward.cli.terminal import say, show, warn, write_json
 from mergeward.report import controls_table, results_table, write_page
 from mergeward.tasks import task_names
 from mergeward.vision import load_clip
@@ -34,6 +35,7 @@ def demo_command(
     """Merge clean and backdoored contributions five ways and measure what survives."""
     chosen = [name.strip() for name in tasks.split(",")] if tasks else task_names(data)
     path = small_base(base, data)
+    warn(SUITE_WARNING)
     results = run_demo(
         load_clip(path).source.path, chosen, DemoConfig(seed=seed, target_task=target_task), data=data
     )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mergeward.cli.marks import tell_of_mark
 from mergeward.cli.options import Base, Data, Out, Seed, Set, Tasks, assignments
 from mergeward.cli.terminal import say
 from mergeward.workflow import harden
@@ -39,4 +40,5 @@ def harden_command(
         others=with_ or [],
         parameters=assignments(set_),
     )
+    tell_of_mark(out)
     say(f"hardened model written to {out}")
