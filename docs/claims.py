@@ -188,7 +188,10 @@ def pruning_fails(lines: Sequence[Line]) -> Verdict:
 def interpolation_pays(lines: Sequence[Line]) -> Verdict:
     """With interpolated features success is higher than with those of the contribution alone."""
     ours, without = attacked(lines, "badmerging-on"), attacked(lines, "no-interpolation")
-    told = f"{span(without)} without, {span(ours)} with" if without and ours else ""
+    told = "; ".join(
+        f"{percent(success(one))} % without, {percent(success(other))} with"
+        for one, other in zip(without, ours, strict=True)
+    )
     return of_share((success(line) > max(map(success, without)) for line in ours if without), told)
 
 

@@ -115,6 +115,18 @@ def test_the_axis_of_tasks_takes_the_first_ones(suite_of: Make) -> None:
     assert [cell.tasks for cell in attacked] == [("warm", "cold"), ("warm", "cold", "third")]
 
 
+def test_who_is_absent_is_left_out_of_merges_and_measured_all_the_same(suite_of: Make) -> None:
+    tasks = ("warm", "cold", "third")
+    suite = suite_of(tasks=list(tasks), sweep={"absent": [[], [0, 2]]})
+    merges = [cell for cell in expand(suite, tasks) if isinstance(cell.model, Merged)]
+    assert len(merges) == 6
+    for cell in merges:
+        present = [one.task for one in cell.model.pool if isinstance(cell.model, Merged)]
+        assert present == (["cold"] if cell.axes["absent"] == "0, 2" else list(tasks))
+        assert cell.measured == tasks
+    assert {cell.axes["absent"] for cell in merges} == {"none", "0, 2"}
+
+
 def test_a_defense_hardens_every_merge(suite_of: Make) -> None:
     cells = expand(suite_of(defenses=["none", "fine_pruning"]), TASKS)
     hardened = [cell.kind for cell in cells if isinstance(cell.model, Hardened)]
@@ -161,6 +173,7 @@ def test_a_name_that_there_is_not_is_refused_by_name(
         ({"methods": []}, "methods"),
         ({"seeds": [-1]}, "seeds"),
         ({"sweep": {"tasks": []}}, "sweep"),
+        ({"tasks": ["warm", "cold", "warm"]}, "every task once"),
     ],
 )
 def test_a_key_that_there_is_not_is_refused_with_the_closest(
@@ -176,6 +189,10 @@ def test_a_key_that_there_is_not_is_refused_with_the_closest(
         ({"attacks": [{"attack": "badnets", "task": "colt"}]}, "did you mean 'cold'"),
         ({"attacks": [{"attack": "badnets", "task": 2}]}, "expected 0 to 1"),
         ({"sweep": {"tasks": [3]}}, "from 1 to 2"),
+        ({"sweep": {"absent": [[2]]}}, "some of 0 to 1"),
+        ({"sweep": {"absent": [[0, 1]]}}, "some of 0 to 1"),
+        ({"sweep": {"absent": ["warm"]}}, "some of 0 to 1"),
+        ({"sweep": {"absent": [[1]]}}, "the attacker of 'badnets' is left out"),
         (
             {"attacks": [{"name": "x", "adversaries": [{"attack": "badnets"}, {"attack": "badnets"}]}]},
             "two attackers in one place",

@@ -13,6 +13,7 @@ from mergeward.bench.variants import (
     NONE,
     Axes,
     Variant,
+    absences,
     attack_variants,
     defense_variants,
     method_variants,
@@ -33,7 +34,7 @@ class Cell:
     Attributes:
         kind: What the model is for: "attacked merge" is what a suite asks about, the others are controls.
         seed: Seed of splits, contributions and merges.
-        tasks: Specs of the tasks whose contributions are merged.
+        tasks: Specs of the tasks of its pool, those that nobody contributes among them.
         model: How the model comes about.
         measured: Specs of the tasks it is measured on.
         triggers: Contributions whose triggers are pasted, by the attack's identifier (see `trigger_id`).
@@ -109,18 +110,20 @@ def expand(suite: Suite, tasks: Sequence[str]) -> list[Cell]:
     return [
         cell
         for seed in suite.seeds
-        for count, axes in task_counts(suite, len(tasks))
-        for cell in _Pool(suite, seed, tuple(tasks[:count]), axes).cells()
+        for count, own in task_counts(suite, len(tasks))
+        for absent, axes in absences(suite, count)
+        for cell in _Pool(suite, seed, tuple(tasks[:count]), absent, {**own, **axes}).cells()
     ]
 
 
 @dataclass(frozen=True)
 class _Pool:
-    """The cells of one seed and one list of tasks."""
+    """The cells of one seed and one list of tasks, some of which nobody may contribute."""
 
     suite: Suite
     seed: int
     tasks: tuple[str, ...]
+    absent: frozenset[int]
     axes: Axes
 
     def cells(self) -> Iterator[Cell]:
@@ -132,7 +135,7 @@ class _Pool:
         for one in attacked:
             for contribution in one.places.values():
                 yield self._alone(one, contribution)
-        yield from self._merges("clean merge", self._clean, every)
+        yield from self._merges("clean merge", self._with({}), every)
         for places, sharing in _by_retrain(attacked):
             triggers = tuple(itertools.chain.from_iterable(one.triggers for one in sharing))
             yield from self._merges("clean retrain", self._with(places), triggers)
@@ -148,7 +151,9 @@ class _Pool:
         )
 
     def _with(self, places: Mapping[int, Contribution]) -> tuple[Contribution, ...]:
-        return tuple(places.get(place, clean) for place, clean in enumerate(self._clean))
+        """Return what is merged, with some contributions in place of the clean ones."""
+        whole = enumerate(self._clean)
+        return tuple(places.get(place, clean) for place, clean in whole if place not in self.absent)
 
     def _attacked(self, variant: Variant[AttackEntry]) -> Attacked:
         made = [entry for one in variant.entry.adversaries for entry in self._contributed(one)]
@@ -156,6 +161,10 @@ class _Pool:
         if len(places) < len(made):
             raise UsageError(
                 f"suite {self.suite.name}: attack {variant.entry.name!r} has two attackers in one place"
+            )
+        if self.absent & places.keys():
+            raise UsageError(
+                f"suite {self.suite.name}: sweep.absent: the attacker of {variant.entry.name!r} is left out"
             )
         return Attacked(variant.entry.name, variant.axes, places)
 

@@ -156,6 +156,13 @@ class TaskSets(Part):
             raise ValueError("'hub' stands alone, without 'embedded' and 'data'")
         return self
 
+    @model_validator(mode="after")
+    def _each_once(self) -> TaskSets:
+        for names in (self.embedded, self.data, self.hub):
+            if len(set(names)) < len(names):
+                raise ValueError(f"expected every task once, found {list(names)}")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _the_same_for_both(cls, value: object) -> object:
@@ -184,7 +191,8 @@ class Suite(Part):
         transfer: Whether triggers are also pasted on the images of the tasks that they do not aim at.
         sweep: Values of an axis by its name. `method.KEY`, `attack.KEY` and `defense.KEY` set a parameter
             of every member that has it; `attacker.KEY` a field of every adversary (`attacker.target_class`)
-            or of their training; `tasks` takes the first so many tasks.
+            or of their training; `tasks` takes the first so many tasks; `absent` leaves the contributions to
+            some tasks, a list of places, out of the merges, which are measured on these tasks all the same.
     """
 
     name: str

@@ -34,7 +34,7 @@ NONE = "none"
 Axes: TypeAlias = Mapping[str, Any]
 """Where on the axes of a suite something lies: values by the axis's name."""
 
-TASKS = "tasks"
+TASKS, ABSENT = "tasks", "absent"
 ATTACKER_FIELDS = ("task", "partner", "target_task", "target_class")
 
 Entry = TypeVar("Entry", AttackEntry, MethodEntry, DefenseEntry)
@@ -98,6 +98,25 @@ def task_counts(suite: Suite, available: int) -> list[tuple[int, Axes]]:
     return counts
 
 
+def absences(suite: Suite, available: int) -> list[tuple[frozenset[int], Axes]]:
+    """Return whose contributions are left out, by place, at every place of the axis `absent`.
+
+    Raises:
+        UsageError: The axis names a task that there is not, or all of them.
+    """
+    found: list[tuple[frozenset[int], Axes]] = []
+    for value in suite.sweep.get(ABSENT, ((),)):
+        listed = list(value) if isinstance(value, list | tuple) else [value]
+        places = [place for place in listed if isinstance(place, int) and 0 <= place < available]
+        if len(places) < len(listed) or len(set(places)) >= available:
+            raise UsageError(
+                f"suite {suite.name}: sweep.absent: {value!r}, expected lists of some of 0 to {available - 1}"
+            )
+        axes = {ABSENT: ", ".join(map(str, places)) or NONE} if ABSENT in suite.sweep else {}
+        found.append((frozenset(places), axes))
+    return found
+
+
 def check_suite(suite: Suite) -> None:
     """Check everything a suite names against the registries.
 
@@ -131,7 +150,7 @@ def _check_axes(suite: Suite) -> None:
         *suite.methods,
         *suite.defenses,
     ]
-    known = {TASKS}.union(*(_axes(entry) for entry in members))
+    known = {TASKS, ABSENT}.union(*(_axes(entry) for entry in members))
     for axis in suite.sweep:
         if axis not in known:
             raise UsageError(f"sweep.{axis}: no member of the suite has it{suggestion(axis, known)}")
