@@ -55,6 +55,11 @@ def test_other_axes_part_the_plots() -> None:
     ]
 
 
+@pytest.mark.parametrize("axis", ["attacker.target_class", "attacker.target_task", "attacker.task"])
+def test_between_classes_or_tasks_there_is_no_curve(axis: str) -> None:
+    assert curves([a_line("attacked merge", {axis: place}, 0.5) for place in (0, 1)]) == ()
+
+
 @pytest.mark.parametrize(
     "lines", [[], [weighted(0.3, 0.5)], [a_line("attacked merge", {"method.variant": "paper"}, 0.5)]]
 )

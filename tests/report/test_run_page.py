@@ -11,6 +11,7 @@ import pytest
 from browser import Browser
 from invented_run import a_run
 from mergeward.report import write_run_page
+from mergeward.report.run_page import _title
 from mergeward.report.scatter import pareto
 
 
@@ -75,3 +76,8 @@ def test_a_browser_shows_it_sorted_and_silent(page: Path, chromium: Browser, tmp
     assert seen.console == ()
     assert seen.requests == ()
     assert "4 of 4 rows" in seen.dom
+
+
+def test_the_title_names_a_few_suites_and_counts_many() -> None:
+    assert _title(["A", "B"]) == "A, B"
+    assert _title(list("ABCD")) == "4 suites"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.summary import Line
+from mergeward.bench.variants import ATTACKER_FIELDS
 from mergeward.report.words import label, percent
 
 ATTACKED, CLEAN = "attacked merge", "clean merge"
@@ -14,6 +15,10 @@ ATTACKED, CLEAN = "attacked merge", "clean merge"
 WIDTH, HEIGHT = 400, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 388, 14, 256
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+CATEGORIES = {f"attacker.{name}" for name in ATTACKER_FIELDS}
+"""Axes whose values are names, though numbers may stand for them."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,12 @@ class Plot:
 
 
 def curves(lines: Sequence[Line]) -> tuple[Plot, ...]:
-    """Return, for each attack and each axis with two numbers or more, success and accuracy over it."""
+    """Return, for each attack and each axis with two numbers or more, success and accuracy over it.
+
+    Places of tasks and classes are numbers between which there is nothing: they have no curve.
+    """
     attacked = [line for line in lines if line.kind == ATTACKED and line.success is not None]
-    axes = dict.fromkeys(axis for line in attacked for axis in line.axes)
+    axes = dict.fromkeys(axis for line in attacked for axis in line.axes if axis not in CATEGORIES)
     return tuple(plot for axis in axes for plot in _over(axis, attacked, lines))
 
 

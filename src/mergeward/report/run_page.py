@@ -22,6 +22,9 @@ from mergeward.report.words import ABSENT, label, percent, points
 
 ATTACKED, CLEAN = "attacked merge", "clean merge"
 
+MOST_TITLES = 3
+"""Suites beyond so many are counted in the page's title."""
+
 Titled = TypeVar("Titled", curves.Plot, scatter.Plot)
 Entry = TypeVar("Entry")
 
@@ -58,7 +61,7 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
         environment()
         .get_template("run.html.j2")
         .render(
-            title=", ".join(str(run.about["suite"]["title"]) for run in runs),
+            title=_title([str(run.about["suite"]["title"]) for run in runs]),
             grid=_together({name: results_grid(lines) for name, lines in named.items()}),
             controls=_together({name: controls_grid(lines) for name, lines in named.items()}),
             plots=_titled({name: scatter.scatter(lines) for name, lines in named.items()}),
@@ -98,6 +101,10 @@ def _together(grids: Mapping[str, Grid]) -> Grid:
 def _with(entries: tuple[Entry, ...], suite: Entry) -> tuple[Entry, ...]:
     """Put the suite behind the two columns that name a row."""
     return (*entries[:2], suite, *entries[2:])
+
+
+def _title(titles: Sequence[str]) -> str:
+    return ", ".join(titles) if len(titles) <= MOST_TITLES else f"{len(titles)} suites"
 
 
 def _titled(plots: Mapping[str, Sequence[Titled]]) -> list[Titled]:
