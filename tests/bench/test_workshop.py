@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import mergeward as mw
-from mergeward.bench.models import Base, Contribution, Merged
+from mergeward.bench.models import Backdoor, Base, Contribution, Merged
 from mergeward.bench.workshop import Workshop
 from mergeward.evaluate import accuracy
 
@@ -40,6 +41,23 @@ def test_a_merge_with_surgery_is_measured_as_evaluate_measures_it(
 def test_surgery_is_part_of_what_a_merge_is(workshop: Workshop) -> None:
     plain, operated = (workshop.key(one) for one in (merged(), merged(surgery={"steps": 3})))
     assert plain != operated
+
+
+@pytest.mark.parametrize(
+    ("attack", "target", "spelt_out", "changed"),
+    [
+        ("badnets", "warm", {"patch_size": 5}, {"patch_size": 4}),
+        ("badmerging-off", "cold", {"alpha": 5.0, "references": 10}, {"references": 1}),
+    ],
+)
+def test_a_default_that_is_spelt_out_is_no_other_contribution(
+    workshop: Workshop, attack: str, target: str, spelt_out: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    bare, same, other = (
+        workshop.key(Contribution("warm", 0, SHORT, Backdoor(attack, target, 0, parameters)))
+        for parameters in ({}, spelt_out, changed)
+    )
+    assert bare == same != other
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "tokenizer.json"])

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from mergeward.attack import SavedTrigger, attack_info, load_trigger
+from mergeward.attack.problem import Aim
 from mergeward.bench.code import code_digest
 from mergeward.bench.cost import Cost, costed, read_cost
-from mergeward.bench.models import Base, Contribution, Hardened, Merged, Model
+from mergeward.bench.models import Backdoor, Base, Contribution, Hardened, Merged, Model
 from mergeward.cache import artefact, artefact_folder, content_key
 from mergeward.checkpoint import open_checkpoint
 from mergeward.compute import thread_count
@@ -38,7 +39,7 @@ from mergeward.tasks import Task, load_task
 from mergeward.train import finetune as train
 from mergeward.vision import Clip, load_clip
 from mergeward.workflow import ForeignClass, PreparedTask, attack, finetune, harden, merge
-from mergeward.workflow.backdoor import beside
+from mergeward.workflow.backdoor import attack_settings, beside
 from mergeward.workflow.contribute import adopt
 
 MODEL, PREDICTIONS = "model", "predictions.json"
@@ -203,7 +204,7 @@ class Workshop:
             "attack_code": code_digest(info.run),
             "target_task": self.task(model.backdoor.target_task, model.seed).fingerprint,
             "target_class": model.backdoor.target_class,
-            "parameters": dict(model.backdoor.parameters),
+            "parameters": _settings(model.backdoor, own_task=model.task),
         }
 
     def _merge_key(self, model: Merged) -> dict[str, Any]:
@@ -322,6 +323,15 @@ class Workshop:
 
     def _prepare(self, spec: str, seed: int) -> PreparedTask:
         return PreparedTask(self.task(spec, seed), self.clip)
+
+
+def _settings(backdoor: Backdoor, own_task: str) -> dict[str, Any]:
+    """Return every parameter of an attack, defaults too: a default that is spelt out changes nothing."""
+    aim: Aim = "on-task" if backdoor.target_task == own_task else "off-task"
+    own, shadow = attack_settings(attack_info(backdoor.attack), aim, backdoor.parameters)
+    return {
+        name: value for part in (own, shadow) if part for name, value in part.model_dump(mode="json").items()
+    }
 
 
 def _digest(model: str) -> str:
