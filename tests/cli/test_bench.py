@@ -66,9 +66,9 @@ def test_a_suite_is_run_gone_on_with_exported_and_compared(
 def test_failed_cells_are_listed_and_the_exit_code_says_so(
     here: Path, tiny_clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "one.yaml").write_text(SUITE.replace("average", "nuslerp"))
-    tasks = SUITE.replace("[warm, cold]", "[warm, cold, warm]").replace("average", "nuslerp")
-    (here / "one.yaml").write_text(tasks)
+    save_colour_task(here / "data", "mild")
+    three = SUITE.replace("[warm, cold]", "[warm, cold, mild]")  # nuslerp merges two
+    (here / "one.yaml").write_text(three.replace("average", "nuslerp"))
     assert run(["bench", "run", "one.yaml", "--data", "data", "--base", str(tiny_clip)]) == 1
     error = capsys.readouterr().err
     assert "1 failed" in error
