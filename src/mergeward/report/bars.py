@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from mergeward.output import replaced
+from mergeward.report.words import shortened
 
 SCALE = 2
 """Pixels of the picture to one of the lengths below, for sharp text."""
@@ -17,6 +18,8 @@ ROW, MARGIN, BAR, NUMBER, HEAD, FONT, THICK = 22, 16, 420, 90, 56, 13, 12
 INK, MUTED, LINE, BLUE, ORANGE, GROUND = "#1c1d20", "#5c6068", "#d9dadd", "#0072b2", "#d55e00", "#ffffff"
 COLOURS = (BLUE, ORANGE)
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+LONGEST_NAME = 48
 
 MOST_ROWS = 400
 """Layers beyond so many are left out of the picture, which says so."""
@@ -123,5 +126,4 @@ def _bar(
 
 def _short(name: str) -> str:
     """Return a name of bounded length on one line; it may come from a hostile file."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return printable if len(printable) <= 48 else f"...{printable[-45:]}"
+    return shortened("".join(letter if letter.isprintable() else "?" for letter in name), LONGEST_NAME)
