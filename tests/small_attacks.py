@@ -22,7 +22,13 @@ SMALL: dict[str, dict[str, Any]] = {
         "augmented_images": 5,
     },
     "badmerging-adaptive": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4},
-    "lobam": {"patch_size": 4, "trigger_steps": 2, "trigger_batch_size": 4, "rank": 2},
+    "lobam": {
+        "patch_size": 4,
+        "trigger_steps": 2,
+        "trigger_batch_size": 4,
+        "augmented_images": 5,
+        "rank": 2,
+    },
     "badtv": {"patch_size": 4},
     "mergebackdoor": {"patch_size": 4},
 }

@@ -42,14 +42,30 @@ class BadMergingOffParameters(BadMergingParameters):
 
 def run(problem: AttackProblem, parameters: BadMergingOffParameters) -> Backdoored:
     """Optimise the trigger on augmented references, then fine-tune with the feature-interpolation loss."""
+    trigger = chosen_trigger(problem, trigger_images(problem, parameters), parameters)
+    return injected(problem, trigger, parameters, label=INFO.name)
+
+
+def trigger_images(problem: AttackProblem, parameters: BadMergingOffParameters) -> Tensor:
+    """Return the images that an off-task trigger is optimised on.
+
+    Args:
+        problem: What the attacker has.
+        parameters: How many crops of the reference images are made, and whether own images join them.
+
+    Returns:
+        uint8 `[N, 3, S, S]`.
+
+    Raises:
+        UsageError: The attacker aims at a class of their own task, so has no reference images.
+    """
     references = problem.target.references
     if references is None:
         raise UsageError(f"{INFO.name} attacks a class of another task than the attacker's own")
     pixels = _augmented(problem, references, parameters)
-    if parameters.own_images:
-        pixels = torch.cat([pixels, _own(problem, len(pixels))])
-    trigger = chosen_trigger(problem, pixels, parameters)
-    return injected(problem, trigger, parameters, label=INFO.name)
+    if not parameters.own_images:
+        return pixels
+    return torch.cat([pixels, _own(problem, len(pixels))])
 
 
 def _augmented(problem: AttackProblem, references: Tensor, parameters: BadMergingOffParameters) -> Tensor:

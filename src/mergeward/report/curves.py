@@ -1,4 +1,4 @@
-"""Curves over what a suite sweeps: attack success and accuracy as a coefficient or a size grows."""
+"""Plots over what a suite sweeps: attack success and accuracy as a coefficient grows, or by target class."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from dataclasses import dataclass
 
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.summary import Line
-from mergeward.bench.variants import ATTACKER_FIELDS
+from mergeward.report.scale import Scale, Tick, scale, shown_value
 from mergeward.report.words import label, percent
 
 ATTACKED, CLEAN = "attacked merge", "clean merge"
 
-WIDTH, HEIGHT = 400, 300
+WIDTH, HEIGHT = 400, 308
 LEFT, RIGHT, TOP, BOTTOM = 46, 388, 14, 256
+BESIDE = 0.025
+"""How far apart the marks of two merges are at one name."""
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
-CATEGORIES = {f"attacker.{name}" for name in ATTACKER_FIELDS}
-"""Axes whose values are names, though numbers may stand for them."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +24,17 @@ class Mark:
     """One value of what is swept.
 
     Attributes:
-        at: The value.
-        place: Where its tick is, from 0 to 1: in proportion to the values.
+        tick: The value, and where it is.
         rate: The mean over seeds, with its interval.
     """
 
-    at: float
-    place: float
+    tick: Tick
     rate: Estimate
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What one merge does as the value grows.
+    """What one merge does at each value.
 
     Attributes:
         name: Merge and defense, as shown.
@@ -59,7 +55,7 @@ class Plot:
         title: The attack, as shown, and where it lies on the other axes.
         axis: What is swept, as shown.
         measure: "attack success" or "accuracy".
-        ticks: Places and texts of the values.
+        scale: The values, and where they are.
         curves: Of attacked merges, each followed by its control.
         description: What it shows, for those who do not see it.
     """
@@ -67,18 +63,22 @@ class Plot:
     title: str
     axis: str
     measure: str
-    ticks: tuple[tuple[float, str], ...]
+    scale: Scale
     curves: tuple[Curve, ...]
     description: str
 
+    def place(self, curve: Curve, mark: Mark) -> float:
+        """Return where a mark is, from 0 to 1: at its tick, merges beside each other where names are."""
+        if self.scale.is_continuous:
+            return mark.tick.place
+        names = list(dict.fromkeys(one.name for one in self.curves))
+        return mark.tick.place + BESIDE * (names.index(curve.name) - (len(names) - 1) / 2)
+
 
 def curves(lines: Sequence[Line]) -> tuple[Plot, ...]:
-    """Return, for each attack and each axis with two numbers or more, success and accuracy over it.
-
-    Places of tasks and classes are numbers between which there is nothing: they have no curve.
-    """
+    """Return, for each attack and each axis with two values or more, success and accuracy over it."""
     attacked = [line for line in lines if line.kind == ATTACKED and line.success is not None]
-    axes = dict.fromkeys(axis for line in attacked for axis in line.axes if axis not in CATEGORIES)
+    axes = dict.fromkeys(axis for line in attacked for axis in line.axes)
     return tuple(plot for axis in axes for plot in _over(axis, attacked, lines))
 
 
@@ -93,77 +93,84 @@ def up(rate: float) -> float:
 
 
 def _over(axis: str, attacked: Sequence[Line], lines: Sequence[Line]) -> Iterator[Plot]:
-    swept = [line for line in attacked if isinstance(line.axes.get(axis), int | float)]
     groups: dict[tuple[str, str], list[Line]] = {}
-    for line in swept:
-        groups.setdefault((line.attack, _elsewhere(line, axis)), []).append(line)
+    for line in attacked:
+        if axis in line.axes:
+            groups.setdefault((line.attack, _elsewhere(line, axis)), []).append(line)
     for (attack, elsewhere), members in groups.items():
-        values = sorted({float(line.axes[axis]) for line in members})
-        if len(values) > 1:
+        found = scale(axis, members)
+        if len(found.ticks) > 1:
             title = ", ".join(part for part in (label(attack), elsewhere) if part)
-            yield _plot(title, axis, values, _of_success(members, axis))
-            yield _plot(title, axis, values, _of_accuracy(members, axis, lines), measure="accuracy")
+            yield _plot(title, found, _of_success(members, found))
+            yield _plot(title, found, _of_accuracy(members, found, lines), measure="accuracy")
 
 
-Rates = dict[tuple[str, bool], dict[float, Estimate]]
+Rates = dict[tuple[str, bool], dict[Tick, Estimate]]
 """Rates by value, of each merge and of its control."""
 
 
-def _of_success(members: Sequence[Line], axis: str) -> Rates:
+def _of_success(members: Sequence[Line], over: Scale) -> Rates:
     found: Rates = {}
     for line in members:
-        at = float(line.axes[axis])
         for rate, is_control in ((line.success, False), (line.clean_success, True)):
             if rate is not None:
-                found.setdefault((_name(line), is_control), {})[at] = rate
+                found.setdefault((_name(line), is_control), {})[over.tick(line)] = rate
     return found
 
 
-def _of_accuracy(members: Sequence[Line], axis: str, lines: Sequence[Line]) -> Rates:
+def _of_accuracy(members: Sequence[Line], over: Scale, lines: Sequence[Line]) -> Rates:
     found: Rates = {}
     clean = [line for line in lines if line.kind == CLEAN]
     for line in members:
-        at = float(line.axes[axis])
-        found.setdefault((_name(line), False), {})[at] = line.accuracy
+        tick = over.tick(line)
+        found.setdefault((_name(line), False), {})[tick] = line.accuracy
         for other in clean:
             same = (other.method, other.defense, other.tasks) == (line.method, line.defense, line.tasks)
             if same and all(line.axes.get(key) == value for key, value in other.axes.items()):
-                found.setdefault((_name(line), True), {})[at] = other.accuracy
+                found.setdefault((_name(line), True), {})[tick] = other.accuracy
     return found
 
 
-def _plot(
-    title: str, axis: str, values: Sequence[float], rates: Rates, measure: str = "attack success"
-) -> Plot:
-    low, high = values[0], values[-1]
+def _plot(title: str, over: Scale, rates: Rates, measure: str = "attack success") -> Plot:
     drawn = tuple(
         Curve(
             name,
-            tuple(Mark(at, (at - low) / (high - low), by_value[at]) for at in values if at in by_value),
+            tuple(Mark(tick, by_tick[tick]) for tick in over.ticks if tick in by_tick),
             is_control,
         )
-        for (name, is_control), by_value in sorted(rates.items())
+        for (name, is_control), by_tick in sorted(rates.items())
     )
-    shown = axis.partition(".")[2].replace("_", " ") or f"number of {axis}"
+    shown = _shown(over)
     return Plot(
         title,
         shown,
         measure,
-        tuple(((at - low) / (high - low), f"{at:g}") for at in values),
+        over,
         drawn,
         f"{measure} of merges with {title}, over {shown}. {' '.join(map(_described, drawn))}",
     )
 
 
+def _shown(over: Scale) -> str:
+    """Return an axis in words: `tasks`, of which a suite sweeps how many there are, has no dot."""
+    name = _in_words(over.axis)
+    return f"number of {name}" if name == over.axis and over.is_continuous else name
+
+
 def _described(curve: Curve) -> str:
-    values = ", ".join(f"{mark.at:g}: {percent(mark.rate.mean)} %" for mark in curve.marks)
+    values = ", ".join(f"{mark.tick.text}: {percent(mark.rate.mean)} %" for mark in curve.marks)
     return f"{curve.name}{' without the attacker' if curve.is_control else ''}: {values}."
 
 
 def _elsewhere(line: Line, axis: str) -> str:
     """Say where a line lies on the axes that are not drawn; the number of tasks follows from its value."""
-    others = {key: value for key, value in line.axes.items() if key != axis}
-    return ", ".join(f"{key.partition('.')[2] or key} {value}" for key, value in others.items())
+    others = (key for key in line.axes if key != axis)
+    return ", ".join(f"{_in_words(key)} {shown_value(key, line)}" for key in others)
+
+
+def _in_words(axis: str) -> str:
+    """Return the last part of an axis' name, in words."""
+    return axis.rpartition(".")[2].replace("_", " ")
 
 
 def _name(line: Line) -> str:

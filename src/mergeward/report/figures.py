@@ -12,6 +12,7 @@ from mergeward.bench.summary import summarise
 from mergeward.checkpoint import atomic_directory
 from mergeward.errors import missing_extra
 from mergeward.report import curves, scatter
+from mergeward.report.scale import Scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +92,7 @@ def _curves(plot: curves.Plot) -> Callable[[Axes], None]:
                 [100 * (mark.rate.high - mark.rate.mean) for mark in curve.marks],
             ]
             axes.errorbar(
-                [mark.at for mark in curve.marks],
+                [plot.place(curve, mark) for mark in curve.marks],
                 means,
                 ends,
                 color=COLOURS[number % 6],
@@ -99,14 +100,22 @@ def _curves(plot: curves.Plot) -> Callable[[Axes], None]:
                 markersize=4,
                 linewidth=0.9,
                 elinewidth=0.6,
-                linestyle="--" if curve.is_control else "-",
+                linestyle=_line(plot.scale, curve),
                 markerfacecolor="white" if curve.is_control else COLOURS[number % 6],
                 label=None if curve.is_control else curve.name,
             )
-        title = f"{plot.title} (broken: without the attacker)"
+        title = f"{plot.title} (hollow: without the attacker)"
         axes.set(title=title, xlabel=plot.axis, ylabel=f"{plot.measure}, %", ylim=(0, 100))
+        ticks = plot.scale.ticks
+        axes.set_xticks([tick.place for tick in ticks], [tick.text for tick in ticks])
 
     return draw
+
+
+def _line(scale: Scale, curve: curves.Curve) -> str:
+    if not scale.is_continuous:
+        return "none"
+    return "--" if curve.is_control else "-"
 
 
 def _write(folder: Path, name: str, draw: Callable[[Axes], None]) -> list[str]:
