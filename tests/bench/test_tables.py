@@ -92,6 +92,7 @@ def test_an_attacked_merge_stands_beside_its_controls() -> None:
     assert attacked.accuracy.mean == pytest.approx(0.61)
     assert attacked.success.mean == pytest.approx(0.9)
     assert attacked.clean_success.mean == pytest.approx(0.11)
+    assert attacked.difference == pytest.approx(0.79)
     assert attacked.retrain_success.mean == pytest.approx(0.21)
     assert attacked.transfer.mean == pytest.approx(0.45)
     assert attacked.merge_seconds == 2.0
@@ -115,6 +116,7 @@ def test_the_control_of_another_trigger_or_method_is_none_of_ours() -> None:
     assert attacked[0].clean_success is not None
     assert attacked[0].clean_success.mean == 0.1
     assert attacked[1].clean_success is None
+    assert attacked[1].difference is None
 
 
 def test_failed_cells_are_no_part_of_a_mean() -> None:
@@ -131,6 +133,7 @@ def test_every_form_has_every_line(form: str) -> None:
         records = json.loads(text)
         assert [record["success"] for record in records] == pytest.approx([0.11, 0.21, 0.9])
         assert records[2]["clean_success_high"] < 0.2
+        assert records[2]["difference"] == pytest.approx(0.79)
     elif form == "csv":
         records = list(csv.DictReader(io.StringIO(text)))
         assert [record["kind"] for record in records] == ["clean merge", "clean retrain", "attacked merge"]
@@ -138,6 +141,7 @@ def test_every_form_has_every_line(form: str) -> None:
     else:
         assert text.count("ties") == 3
         assert "90.0 [" in text
+        assert "79.0" in text
 
 
 def test_names_do_not_break_a_table() -> None:

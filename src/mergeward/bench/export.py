@@ -27,6 +27,7 @@ HEADINGS = (
     "on the clean merge %",
     "on the clean retrain %",
     "transfer %",
+    "difference, points",
 )
 
 
@@ -56,6 +57,7 @@ def as_record(line: Line) -> dict[str, Any]:
     }
     for name in ESTIMATES:
         record |= _ends(name, getattr(line, name))
+    record["difference"] = line.difference
     for task, estimate in line.accuracy_by_task.items():
         record |= _ends(f"accuracy {task}", estimate)
     return record | {name: getattr(line, name) for name in COSTS}
@@ -129,8 +131,9 @@ def _cells(line: Line, dash: str) -> list[str]:
         names[2] = line.tasks[0]
     axes = ", ".join(f"{axis}={value}" for axis, value in line.axes.items())
     rates = [_percent(getattr(line, name), dash) for name in ESTIMATES]
+    difference = "" if line.difference is None else f"{100 * line.difference:.1f}"
     seconds = "" if line.merge_seconds is None else f"{line.merge_seconds:.1f}"
-    return [*names, line.trigger, axes, str(line.accuracy.seeds), *rates, seconds]
+    return [*names, line.trigger, axes, str(line.accuracy.seeds), *rates, difference, seconds]
 
 
 def _percent(estimate: Estimate | None, dash: str) -> str:

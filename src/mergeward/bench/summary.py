@@ -60,6 +60,13 @@ class Line:
     defense_seconds: float | None
     attack_seconds: float | None
 
+    @property
+    def difference(self) -> float | None:
+        """What the attacker adds: the mean success less that on the clean merge, from -1 to 1."""
+        if self.success is None or self.clean_success is None:
+            return None
+        return self.success.mean - self.clean_success.mean
+
 
 def summarise(run: RunFile) -> tuple[Line, ...]:
     """Return one line for each model of a run and each trigger that it was shown, in the suite's order.

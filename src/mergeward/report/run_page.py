@@ -207,10 +207,7 @@ def _once(lines: Sequence[Summary]) -> list[Summary]:
 
 def _cells(line: Summary) -> tuple[Cell, ...]:
     attacked = line.kind == ATTACKED
-    difference = Cell(ABSENT)
-    if attacked and line.success is not None and line.clean_success is not None:
-        by = line.success.mean - line.clean_success.mean
-        difference = Cell(points(by), by)
+    difference = Cell(ABSENT) if line.difference is None else Cell(points(line.difference), line.difference)
     seconds = Cell(ABSENT)
     if line.merge_seconds is not None:
         seconds = Cell(f"{line.merge_seconds:.1f}", line.merge_seconds)
