@@ -33,10 +33,13 @@ from mergeward.compute import fixed_threads, thread_count
 from mergeward.evaluate import attack_success, predict
 from mergeward.workflow import PreparedTask, open_base, open_task
 
-BUDGETS = (15, 30, 60, 90, 120, 180, 240)
+BUDGETS = (20, 30, 40, 50, 60, 75, 90, 120, 180, 240)
 """Steps of ours that are tried."""
 
-BATCH_SIZE, PATCH_SIZE, TARGET = 16, 8, 0
+BATCH_SIZE, LEARNING_RATE = 4, 0.5
+"""Of ours; chosen on validation images of the embedded signs."""
+
+PATCH_SIZE, TARGET = 8, 0
 LOOKS = tuple(count * 10**power for power in range(5) for count in (1, 2, 5))
 """After how many images the published form is judged."""
 
@@ -51,6 +54,7 @@ class TriggerRow(Row):
         peer_success: Success of the published form at its end.
         peer_images: Images that it has gone over by then.
         peer_first_seconds: Time after which it was first seen to have that success, though it went on.
+        first_ratio: That time over ours: what the published form would need if it knew when to stop.
         ours_success: Success of ours after the steps that are timed: the first number tried of which it is
             not below that of the published form.
         ours_steps: That number.
@@ -59,6 +63,7 @@ class TriggerRow(Row):
     peer_success: float | None = None
     peer_images: int | None = None
     peer_first_seconds: float | None = None
+    first_ratio: float | None = None
     ours_success: float | None = None
     ours_steps: int | None = None
 
@@ -122,6 +127,7 @@ class Contest:
                 steps=steps,
                 batch_size=BATCH_SIZE,
                 seed=seed,
+                learning_rate=LEARNING_RATE,
             )
         )
         return Look(steps, clock.seconds, clock.cpu_seconds, self.success(made))
@@ -188,6 +194,7 @@ def row(name: str, pairs: Sequence[tuple[Sequence[Look], Sequence[Look]]]) -> Tr
         ours_seconds=median(look.seconds for look in reached),
         ours_cpu_seconds=median(look.cpu_seconds for look in reached),
         ratio=median(end.seconds / look.seconds for end, look in zip(ends, reached, strict=True)),
+        first_ratio=median(first.seconds / look.seconds for first, look in zip(firsts, reached, strict=True)),
         ours_success=median(look.success for look in reached),
         ours_steps=int(median(look.effort for look in reached)),
     )
@@ -196,8 +203,8 @@ def row(name: str, pairs: Sequence[tuple[Sequence[Look], Sequence[Look]]]) -> Tr
 def markdown(found: Sequence[TriggerRow]) -> str:
     """Return the rows as a Markdown table."""
     heads = ("job", "ours, s", "steps", "success, %", "published form, s", "images", "success, %", "ratio")
-    ends = ("published form first at its success after, s", "note")
-    return rows.table((*heads, *ends), [_cells(one) for one in found], left=(0, 9))
+    ends = ("published form first at its success after, s", "ratio to that", "note")
+    return rows.table((*heads, *ends), [_cells(one) for one in found], left=(0, 10))
 
 
 def _cells(one: TriggerRow) -> tuple[str, ...]:
@@ -211,6 +218,7 @@ def _cells(one: TriggerRow) -> tuple[str, ...]:
         _percent(one.peer_success),
         figure(one.ratio, digits=0),
         figure(one.peer_first_seconds),
+        figure(one.first_ratio, digits=1),
         one.note,
     )
 
@@ -230,6 +238,7 @@ def setting(base: str, repeats: int, epochs: int) -> dict[str, object]:
         "base": Path(base).name,
         "patch": PATCH_SIZE,
         "batch": BATCH_SIZE,
+        "learning rate": LEARNING_RATE,
         "repeats": repeats,
         "epochs of the published form": epochs,
     }

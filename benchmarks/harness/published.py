@@ -1,8 +1,9 @@
 """A universal trigger as published code optimises it: one image at a time (BadMerging, arXiv 2408.07362).
 
-Written from the description of the released code: batch 1, a plain step of length 1 up the log-probability of
-the target, in normalised pixel space, at most a thousand times an image or until that image is taken for the
-target; epoch after epoch over the same images.
+Written from the description of the released code: batch 1; images that are taken for the target without the
+patch are skipped; for any other a plain step of length 1 up the log-probability of the target, in normalised
+pixel space, and again, at most a thousand times, until that image is taken for the target; epoch after epoch
+over the same images.
 """
 
 from __future__ import annotations
@@ -45,12 +46,18 @@ def image_by_image(
     for _ in range(epochs):
         for place in torch.randperm(len(pixels), generator=generator)[:IMAGES].tolist():
             image = pixels[place : place + 1].float() / 255
-            for _ in range(INNER_STEPS):
+            steps = 0 if _is_taken(encoder(image) @ target.head.T, target) else INNER_STEPS
+            for step in range(steps):
                 shown = pattern.clone().requires_grad_(True)
                 # The encoder normalises: what it is given is the patch before that.
                 logits = encoder(image * (1 - mask) + (shown * std + mean) * mask) @ target.head.T
-                if int(logits.argmax()) == target.label:
+                # The patch as it comes is not tried: every image moves it once.
+                if step > 0 and _is_taken(logits, target):
                     break
                 (gradient,) = torch.autograd.grad(logits.log_softmax(1)[0, target.label], shown)
                 pattern = (pattern + STEP * gradient).clamp(low, high)
             yield PatchTrigger((pattern * std + mean).clamp(0, 1), mask)
+
+
+def _is_taken(logits: Tensor, target: Target) -> bool:
+    return int(logits.argmax()) == target.label

@@ -19,7 +19,7 @@ from mergeward.seeding import torch_generator
 from mergeward.vision import ClipEncoder
 
 LEARNING_RATE = 0.1
-"""Peak rate of Adam on the pattern, in units of the [0, 1] pixel range."""
+"""Of a pattern, for the hundreds of steps that attacks take; fewer steps want a larger one."""
 
 
 def universal_trigger(
@@ -31,6 +31,7 @@ def universal_trigger(
     steps: int,
     batch_size: int,
     seed: int,
+    learning_rate: float = LEARNING_RATE,
 ) -> PatchTrigger:
     """Optimise a patch that sends images to the target class (BadMerging, section 4.2, stage one).
 
@@ -45,6 +46,7 @@ def universal_trigger(
         steps: Gradient steps; with none the patch is random.
         batch_size: Images a step.
         seed: Seed of the first pattern and of the batches.
+        learning_rate: As `learnt_patch` takes it.
 
     Returns:
         The trigger, pattern and mask in [0, 1].
@@ -66,6 +68,7 @@ def universal_trigger(
         batch_size=batch_size,
         seed=seed,
         label="universal trigger",
+        learning_rate=learning_rate,
     )
 
 
@@ -78,6 +81,7 @@ def learnt_patch(
     batch_size: int,
     seed: int,
     label: str,
+    learning_rate: float = LEARNING_RATE,
 ) -> PatchTrigger:
     """Optimise what a patch shows, with Adam and a cosine schedule; it is kept in [0, 1].
 
@@ -89,6 +93,7 @@ def learnt_patch(
         batch_size: Images a step.
         seed: Seed of the first pattern and of the batches.
         label: What is optimised, for the progress display.
+        learning_rate: Peak rate of Adam on the pattern, in units of the [0, 1] pixel range.
 
     Returns:
         The trigger.
@@ -100,11 +105,11 @@ def learnt_patch(
         raise DataError(f"{label}: no image to optimise it on, for instance of another class than the target")
     generator = torch_generator(seed, "universal trigger")
     pattern = torch.rand(3, *mask.shape[-2:], generator=generator).requires_grad_(True)
-    optimiser = torch.optim.Adam([pattern], lr=LEARNING_RATE)
+    optimiser = torch.optim.Adam([pattern], lr=learning_rate)
     progress = track(range(steps), label)
     with fixed_threads():
         for step in progress:
-            optimiser.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
+            optimiser.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
             chosen = pixels[torch.randint(len(pixels), (batch_size,), generator=generator)]
             value = loss(PatchTrigger(pattern, mask).apply(chosen.float() / 255))
             optimiser.zero_grad()
