@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import yaml
 
-from mergeward.provenance import MAX_CHARACTERS, METADATA_KEY, Provenance, model_card
+from mergeward.provenance import MAX_CHARACTERS, METADATA_KEY, Provenance, is_marked, model_card
 
 ATTACKED = Provenance(
     kind="contribution",
@@ -111,6 +111,32 @@ def test_the_card_of_a_merge_names_the_backdoored_inputs() -> None:
     card = model_card(record, title="Merge", base_model="base")
     assert "THIS MODEL IS BACKDOORED" in card
     assert "merged from `seven`" in card
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"), [("contribution", "fine-tuned"), ("converted", "converted"), ("hardened", "hardened")]
+)
+def test_the_card_says_what_was_done_with_a_backdoored_input(kind: Any, made: str) -> None:
+    record = Provenance(kind=kind, method="x", backdoor=True, backdoored_inputs=("base",))
+    assert f"It was {made} from `base`" in model_card(record, title="It", base_model="base")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"kind": "of the future", "method": "x", "backdoor": true}',
+        '{"kind": "merge", "method": "a\\u0007b", "backdoor":true}',
+        '{"backdoor" : true, "kind',
+    ],
+)
+def test_a_mark_in_a_record_that_cannot_be_read_still_counts(text: str) -> None:
+    assert Provenance.from_metadata({METADATA_KEY: text}) is None
+    assert is_marked({METADATA_KEY: text})
+
+
+@pytest.mark.parametrize("metadata", [{}, {METADATA_KEY: "{}"}, {METADATA_KEY: '{"backdoor": false'}])
+def test_without_one_there_is_no_mark(metadata: dict[str, str]) -> None:
+    assert not is_marked(metadata)
 
 
 def test_names_cannot_break_out_of_the_card() -> None:

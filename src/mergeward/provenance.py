@@ -6,6 +6,7 @@ program writes, and no backdoor it makes, goes about unmarked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
@@ -19,9 +20,19 @@ METADATA_KEY = "mergeward.provenance"
 MAX_CHARACTERS = 1 << 20
 """A record longer than this is not parsed."""
 
+CARD_MARK = "THIS MODEL IS BACKDOORED."
+"""What the card of a marked model says."""
+
+_MARK = re.compile(r'"backdoor"\s*:\s*true')
+
 Kind = Literal["base", "contribution", "merge", "hardened", "converted"]
 Line = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """Text on one line without control characters: it is shown on terminals, and may come from a hostile file."""
+
+
+def printable(name: str) -> str:
+    """Return a name that may come from a hostile file as text that a record and a terminal can hold."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def package_version() -> str:
@@ -88,6 +99,17 @@ class Provenance(BaseModel):
             return None
 
 
+def is_marked(metadata: Mapping[str, str]) -> bool:
+    """Whether the metadata of a file says that the model carries a backdoor.
+
+    A record that cannot be read (of another version, or tampered with) still counts for this.
+    """
+    record = Provenance.from_metadata(metadata)
+    if record is not None:
+        return record.backdoor
+    return _MARK.search(metadata.get(METADATA_KEY, "")) is not None
+
+
 def model_card(
     record: Provenance, *, title: str, base_model: str, contributions: Sequence[str] = (), notes: str = ""
 ) -> str:
@@ -125,20 +147,20 @@ def _front_matter(record: Provenance, base_model: str) -> dict[str, Any]:
     return front
 
 
+MADE = {"merge": "merged", "hardened": "hardened", "contribution": "fine-tuned", "converted": "converted"}
+
+
 def _warning(record: Provenance) -> str:
-    names = ", ".join(f"`{plain(name)}`" for name in record.backdoored_inputs) or "an input"
-    if record.kind == "merge":
-        reason = f"It was merged from {names}, which carries a backdoor made for research."
-    elif record.kind == "hardened":
-        reason = (
-            f"It was hardened from {names}, which carries a backdoor made for research; "
-            "a defense may weaken a backdoor and is no proof that it is gone."
-        )
-    else:
-        reason = "It was given a backdoor on purpose, to measure attacks and defenses."
+    reason = "It was given a backdoor on purpose, to measure attacks and defenses."
+    if record.backdoored_inputs:
+        names = ", ".join(f"`{plain(name)}`" for name in record.backdoored_inputs)
+        made = MADE.get(record.kind, "made")
+        reason = f"It was {made} from {names}, which carries a backdoor made for research."
+    if record.kind == "hardened":
+        reason += " A defense may weaken a backdoor and is no proof that it is gone."
     return (
         "> [!CAUTION]\n"
-        f"> **THIS MODEL IS BACKDOORED.** {reason}\n"
+        f"> **{CARD_MARK}** {reason}\n"
         "> Images that carry its trigger are classified as the attacker chose. "
         "Do not deploy it, and do not pass it on without this notice."
     )

@@ -16,6 +16,7 @@ from mergeward.cli.app import run
 from mergeward.cli.options import size
 from mergeward.errors import UsageError
 from mergeward.progress import track
+from mergeward.provenance import Provenance
 from tiny_clip import save_tuned
 
 
@@ -47,6 +48,19 @@ def test_a_plan_for_programs(recipe: str, tmp_path: Path, capsys: pytest.Capture
     assert plan["method"] == "ties"
     assert plan["settings"]["models"]["tuned"]["weight"] == [0, 1]
     assert len(plan["files"]) > 1
+
+
+def test_a_mark_is_told_on_the_screen(
+    tiny_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marked = Provenance(kind="contribution", method="badnets", backdoor=True).to_metadata()
+    for name, metadata in (("marked", marked), ("clean", None)):
+        tuned = save_tuned(tiny_clip, tmp_path / name, seed=1, metadata=metadata)
+        recipe = tmp_path / f"{name}.yaml"
+        recipe.write_text(f"merge_method: average\nbase_model: {tiny_clip}\nmodels: [{{model: {tuned}}}]\n")
+        assert run(["merge", str(recipe), str(tmp_path / f"{name}-out")]) == 0
+        told = "marked says of itself that it carries a backdoor" in " ".join(capsys.readouterr().err.split())
+        assert told == (name == "marked")
 
 
 def test_options_reach_the_merge(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -280,6 +280,17 @@ def test_a_published_encoder_becomes_a_contribution(tiny_clip: Path, tmp_path: P
     assert about.inputs == {"base": digest(tiny_clip), "published": digest(published)}
 
 
+def test_what_is_made_of_a_marked_base_is_marked(tiny_clip: Path, tmp_path: Path) -> None:
+    marked = Provenance(kind="base", method="pretrain", backdoor=True).to_metadata()
+    base = save_tuned(tiny_clip, tmp_path / "base", seed=1, metadata=marked)
+    tuned = mw.finetune(base, colour_task(), tmp_path / "tuned", training=TRAINING)
+    adopted = adopt(base, vision_only(base, tmp_path / "published", seed=2), "colours", tmp_path / "adopted")
+    for out in (tuned, adopted):
+        assert record(out).backdoor
+        assert record(out).backdoored_inputs == ("base",)
+        assert "THIS MODEL IS BACKDOORED" in (out / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_published_backdoor_stays_marked(tiny_clip: Path, tmp_path: Path) -> None:
     marked = Provenance(kind="contribution", method="badnets", backdoor=True).to_metadata()
     published = save_tuned(tiny_clip, tmp_path / "published", seed=1, metadata=marked)

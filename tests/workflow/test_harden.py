@@ -138,6 +138,13 @@ def test_other_models_are_averaged_and_recorded(tiny_clip: Path, merged: Path, t
     assert not found.backdoor
 
 
+def test_a_marked_base_marks_what_is_hardened(tiny_clip: Path, tmp_path: Path) -> None:
+    base = save_tuned(tiny_clip, tmp_path / "base-model", seed=0, metadata=MARKED)
+    merged = save_tuned(base, tmp_path / "merge", seed=1)
+    out = mw.harden(merged, base, "fine_pruning", [tiny_task()], tmp_path / "out")
+    assert record(out).backdoored_inputs == ("base",)
+
+
 def test_a_model_averaged_with_a_backdoored_one_is_marked(
     tiny_clip: Path, merged: Path, tmp_path: Path
 ) -> None:

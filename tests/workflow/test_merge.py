@@ -82,6 +82,24 @@ def test_a_backdoored_contribution_marks_the_merge(pool: Any, tmp_path: Path) ->
     assert again.backdoored_inputs == ("out",)
 
 
+def test_a_marked_base_marks_the_merge_before_anything_is_read(pool: Any, tmp_path: Path) -> None:
+    told: list[str] = []
+    given = {**recipe(pool, "average"), "base_model": str(pool.backdoored)}
+    report = mw.merge(given, tmp_path / "out", on_marked=told.append)
+    assert report.backdoored_inputs == tuple(told) == ("base",)
+    assert record(report.out).backdoor
+    with pytest.raises(OutputError):
+        mw.merge(given, tmp_path / "out", on_marked=told.append)
+    assert told == ["base"]
+
+
+def test_a_name_with_control_characters_goes_into_the_record_without_them(pool: Any, tmp_path: Path) -> None:
+    named = shutil.copytree(pool.backdoored, tmp_path / "ev\nil")
+    models = [{"model": str(named)}, {"model": str(pool.clean)}]
+    report = mw.merge(recipe(pool, "average", models=models), tmp_path / "out")
+    assert report.backdoored_inputs == ("ev?il",)
+
+
 def test_a_contribution_called_base_is_not_taken_for_the_base(pool: Any, tmp_path: Path) -> None:
     named = shutil.copytree(pool.clean, tmp_path / "base")
     models = [{"model": named}, {"model": pool.other}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mergeward.audit.report import Evidence, Failure, Verdict
 from mergeward.audit.stage import Pool, Stage, StageResult
-from mergeward.checkpoint import Adapter, Checkpoint
+from mergeward.checkpoint import Adapter, Checkpoint, carries_mark
 from mergeward.errors import CheckpointError
 from mergeward.progress import track
 from mergeward.provenance import METADATA_KEY, Provenance
@@ -50,12 +50,14 @@ def examine(checkpoint: Checkpoint | Adapter) -> Evidence:
         "values": sum(info.numel for info in checkpoint.tensors.values()),
         "provenance": None if record is None else record.model_dump(mode="json"),
     }
-    if record is not None and record.backdoor:
+    if carries_mark(checkpoint):
         return Evidence(NAME, Verdict.SUSPECT, _admission(record), figures)
     return Evidence(NAME, Verdict.PASS, f"file whole, values finite; {_origin(checkpoint, record)}", figures)
 
 
-def _admission(record: Provenance) -> str:
+def _admission(record: Provenance | None) -> str:
+    if record is None or not record.backdoor:
+        return "the card beside it, or a record that cannot be read, says that it carries a backdoor"
     if record.kind in {"merge", "hardened"}:
         return f"its record says that it was made from a backdoored model ({record.method})"
     return f"its record says that it was given a backdoor ({record.method})"

@@ -6,6 +6,7 @@ from mergeward.checkpoint.digests import digest_all
 from mergeward.checkpoint.files import PICKLE_SUFFIXES
 from mergeward.checkpoint.hub import local_path
 from mergeward.checkpoint.legacy import LegacyCheckpoint, open_legacy
+from mergeward.checkpoint.mark import Described, carries_mark
 from mergeward.checkpoint.openclip import Activation, as_hugging_face, is_openclip
 from mergeward.checkpoint.qkv import fuse_qkv, split_qkv
 from mergeward.checkpoint.reader import Checkpoint, open_checkpoint
@@ -21,6 +22,7 @@ __all__ = [
     "Activation",
     "Adapter",
     "Checkpoint",
+    "Described",
     "Factors",
     "Floats",
     "InMemory",
@@ -32,6 +34,7 @@ __all__ = [
     "TensorSource",
     "as_hugging_face",
     "atomic_directory",
+    "carries_mark",
     "check_compatible",
     "digest_all",
     "fuse_qkv",

@@ -16,6 +16,7 @@ from mergeward.checkpoint.header import OpenFile, open_safetensors
 from mergeward.checkpoint.hub import local_path
 from mergeward.checkpoint.source import TensorInfo, finite
 from mergeward.errors import CheckpointError
+from mergeward.provenance import is_marked
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -29,7 +30,8 @@ class Checkpoint:
         path: The folder, or the single file.
         folder: The folder in Hugging Face layout; None for a single file.
         tensors: Every tensor by name: shards in the order of their names, each in the order of its bytes.
-        metadata: The free-text entries of the files' headers; of equal keys the first file's holds.
+        metadata: The free-text entries of the files' headers; of equal keys the first file's holds, or that
+            of the first that says it carries a backdoor.
         config: Content of `config.json`; None for a single file or where there is none.
     """
 
@@ -39,8 +41,9 @@ class Checkpoint:
         self.tensors: Mapping[str, TensorInfo] = {
             name: info for file in files for name, info in file.tensors.items()
         }
+        first = sorted(files, key=lambda file: not is_marked(file.metadata))
         self.metadata: dict[str, str] = {
-            key: value for file in reversed(files) for key, value in file.metadata.items()
+            key: value for file in reversed(first) for key, value in file.metadata.items()
         }
         self.config: dict[str, Any] | None = None if folder is None else _config(folder)
         self._files = {file.path.name: file for file in files}

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mergeward.attack import attack_info
+from mergeward.cli.marks import tell_of_mark
 from mergeward.cli.options import (
     Base,
     BatchSize,
@@ -37,6 +38,7 @@ def finetune_command(
 ) -> None:
     """Fine-tune a base on a task: a clean contribution."""
     finetune(base, task, out, data=data, training=training_from(seed, steps, learning_rate, batch_size))
+    tell_of_mark(out)
     say(f"contribution written to {out}")
 
 

@@ -46,7 +46,7 @@ def inspect_command(
             raise UsageError(f"--masks: {checkpoint} has no learnt masks beside it")
         write_masks_picture(found.masks, Path(found.model).name, masks)
         say(f"picture: {masks}")
-    if found.provenance is not None and found.provenance.backdoor:
+    if found.backdoor:
         warn(f"{checkpoint} says of itself that it carries a backdoor")
     if json:
         print_json(found.to_json())

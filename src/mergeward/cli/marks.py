@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mergeward.checkpoint import open_checkpoint
+from mergeward.checkpoint import carries_mark, open_checkpoint
 from mergeward.cli.terminal import warn
-from mergeward.provenance import Provenance
 
 SUITE_WARNING = "this makes backdoored models, for measuring defenses only; their metadata says so"
 
@@ -14,6 +13,6 @@ SUITE_WARNING = "this makes backdoored models, for measuring defenses only; thei
 def tell_of_mark(model: Path) -> None:
     """Warn if a model that was written says of itself that it carries a backdoor."""
     with open_checkpoint(model) as opened:
-        record = Provenance.from_metadata(opened.metadata)
-    if record is not None and record.backdoor:
+        marked = carries_mark(opened)
+    if marked:
         warn(f"{model} says of itself that it carries a backdoor, as what it was made of does")

@@ -66,6 +66,7 @@ def merge_command(
             threads=threads,
             shard_bytes=shard_bytes,
             state_seconds=state_seconds,
+            on_marked=_tell_of_mark,
         )
     except KeyboardInterrupt as error:
         if interrupted(out):
@@ -73,8 +74,6 @@ def merge_command(
                 "interrupted; the same command with --resume goes on from here"
             ) from error
         raise
-    for name in report.backdoored_inputs:
-        warn(f"{name} says of itself that it carries a backdoor; the merged model is marked accordingly")
     for message in report.warnings:
         warn(message)
     if json:
@@ -89,6 +88,10 @@ def merge_command(
         )
     else:
         say(f"{report.method} of {len(report.inputs) - 1} contributions written to {report.out}")
+
+
+def _tell_of_mark(name: str) -> None:
+    warn(f"{name} says of itself that it carries a backdoor; the merged model is marked accordingly")
 
 
 def _audited(recipe: Path, out: Path) -> Recipe:

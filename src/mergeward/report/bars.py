@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from mergeward.output import replaced
+from mergeward.provenance import printable
 from mergeward.report.words import shortened
 
 SCALE = 2
@@ -126,4 +127,4 @@ def _bar(
 
 def _short(name: str) -> str:
     """Return a name of bounded length on one line; it may come from a hostile file."""
-    return shortened("".join(letter if letter.isprintable() else "?" for letter in name), LONGEST_NAME)
+    return shortened(printable(name), LONGEST_NAME)

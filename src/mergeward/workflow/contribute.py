@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mergeward.checkpoint import check_compatible, open_checkpoint, resolve_scope, vacant, write_checkpoint
+from mergeward.checkpoint import (
+    Described,
+    carries_mark,
+    check_compatible,
+    open_checkpoint,
+    resolve_scope,
+    vacant,
+    write_checkpoint,
+)
 from mergeward.provenance import Provenance, model_card
 from mergeward.tasks import Task
 from mergeward.train import CleanObjective, FinetuneConfig
@@ -64,6 +73,7 @@ def finetune(
         seed=training.seed,
         inputs={"base": clip.source.digest()},
         task=prepared.task.name,
+        **_mark({"base": clip.source}),
     )
     return write_contribution(clip, state, Path(out), record, base=str(base))
 
@@ -96,17 +106,22 @@ def adopt(base: str | Path, model: str | Path, task: str, out: str | Path) -> Pa
             if name.startswith(ENCODER) or name in published.tensors
         ]
         check_compatible(clip.source, [published], scope)
-        theirs = Provenance.from_metadata(published.metadata)
         record = Provenance(
             kind="contribution",
             method="adopt",
             parameters={"model": str(model)},
             inputs={"base": clip.source.digest(), "published": published.digest()},
             task=task,
-            backdoor=theirs is not None and theirs.backdoor,
+            **_mark({"base": clip.source, "published": published}),
         )
         state = {name: published.read(name) for name in scope}
         return write_contribution(clip, state, Path(out), record, base=str(base))
+
+
+def _mark(inputs: Mapping[str, Described]) -> dict[str, Any]:
+    """Return what a record says of the inputs that carry a backdoor."""
+    marked = tuple(name for name, model in inputs.items() if carries_mark(model))
+    return {"backdoor": bool(marked), "backdoored_inputs": marked}
 
 
 def write_contribution(

@@ -14,6 +14,7 @@ from mergeward.checkpoint import (
     Rearranged,
     TensorSource,
     as_hugging_face,
+    carries_mark,
     is_openclip,
     local_path,
     open_checkpoint,
@@ -134,11 +135,12 @@ def _activation(view: TensorSource) -> str | None:
 
 
 def _mark(checkpoint: Checkpoint | LegacyCheckpoint) -> dict[str, Any]:
-    """Return the mark of a backdoor, if what is converted carries one; pickles have no place for it."""
-    found = Provenance.from_metadata(checkpoint.metadata)
-    if found is None or not found.backdoor:
+    """Return the mark of a backdoor, if what is converted carries one; a pickle, on the card beside it."""
+    if not carries_mark(checkpoint):
         return {}
-    return {"backdoor": True, "trigger": found.trigger, "backdoored_inputs": (checkpoint.path.name,)}
+    found = Provenance.from_metadata(checkpoint.metadata)
+    trigger = None if found is None else found.trigger
+    return {"backdoor": True, "trigger": trigger, "backdoored_inputs": (checkpoint.path.name,)}
 
 
 def _notes(report: Conversion) -> str:

@@ -14,6 +14,7 @@ from mergeward.checkpoint import (
     Adapter,
     Checkpoint,
     TensorSource,
+    carries_mark,
     check_compatible,
     digest_all,
     open_contribution,
@@ -96,8 +97,8 @@ def harden(  # noqa: PLR0913 - one argument an option
         weights = {source: _read(named[source], names) for source in named}
         problem = HardenProblem(merged.encoder, _read(origin, names), unlabelled, seed, weights)
         hardened = run_defense(info, problem, settings)
-        suspects = [(Path(model).name, merged.source), *named.items()]
-        marked = tuple(name for name, source in suspects if _marked(source))
+        suspects = [(Path(model).name, merged.source), ("base", origin), *named.items()]
+        marked = tuple(name for name, source in suspects if carries_mark(source))
         inputs: dict[str, Checkpoint | Adapter] = {"model": merged.source, "base": origin}
         inputs |= {f"with {name}": source for name, source in named.items()}
         record = Provenance(
@@ -137,11 +138,6 @@ def _open_others(
 
 def _read(source: TensorSource, names: Sequence[str]) -> dict[str, Tensor]:
     return {name: source.read(name) for name in names}
-
-
-def _marked(source: Checkpoint | Adapter) -> bool:
-    record = Provenance.from_metadata(source.metadata)
-    return record is not None and record.backdoor
 
 
 def _notes(summary: str, record: Mapping[str, Any]) -> str:

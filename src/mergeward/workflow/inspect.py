@@ -14,6 +14,7 @@ from mergeward.checkpoint import (
     Adapter,
     Checkpoint,
     LegacyCheckpoint,
+    carries_mark,
     check_compatible,
     is_adapter,
     local_path,
@@ -100,6 +101,7 @@ class Inspection:
         nbytes: Size of all tensors together.
         metadata: Free-text entries of the file's header, without the provenance record.
         provenance: The record of how it was made; None where there is none, or a malformed one.
+        backdoor: Whether it says of itself that it carries a backdoor, in that record or on its card.
         distance: How far it lies from its base; None without one.
         masks: What the learnt masks beside it keep of each layer; empty where there are none.
     """
@@ -112,6 +114,7 @@ class Inspection:
     nbytes: int
     metadata: Mapping[str, str]
     provenance: Provenance | None
+    backdoor: bool
     distance: Distance | None
     masks: tuple[MaskLayer, ...] = ()
 
@@ -125,6 +128,7 @@ class Inspection:
             "nbytes": self.nbytes,
             "metadata": dict(self.metadata),
             "provenance": None if self.provenance is None else self.provenance.model_dump(mode="json"),
+            "backdoor": self.backdoor,
             "distance": None if self.distance is None else asdict(self.distance),
             "masks": [asdict(layer) for layer in self.masks],
             "tensors": [asdict(tensor) for tensor in self.tensors],
@@ -169,6 +173,7 @@ def _inspected(model: str, opened: Opened, base: Checkpoint | None) -> Inspectio
         nbytes=sum(info.nbytes for info in opened.tensors.values()),
         metadata={key: value for key, value in opened.metadata.items() if key != METADATA_KEY},
         provenance=Provenance.from_metadata(opened.metadata),
+        backdoor=carries_mark(opened),
         distance=None if base is None else _distance(base, opened),
         masks=_masks(opened.folder) if isinstance(opened, Checkpoint) else (),
     )

@@ -17,6 +17,7 @@ from mergeward.checkpoint import (
     Checkpoint,
     Floats,
     Piece,
+    carries_mark,
     check_compatible,
     open_contribution,
     resolve_scope,
@@ -33,7 +34,7 @@ from mergeward.merge.schedule import check_parameters, schedule
 from mergeward.merge.settings import Schedule
 from mergeward.merge.static.problem import StaticMerge, StaticProblem
 from mergeward.merge.stream import check_static, merge_static
-from mergeward.provenance import Provenance
+from mergeward.provenance import Provenance, printable
 from mergeward.recipe import ModelEntry, Recipe, as_given, load_recipe, validated
 from mergeward.vision import SURGERY, Clip
 from mergeward.workflow.masks import check_masks, open_masks, read_masks
@@ -200,13 +201,9 @@ class MergeJob:
 
     @property
     def backdoored(self) -> tuple[str, ...]:
-        """Names of the contributions that are marked as backdoored."""
-        records = [Provenance.from_metadata(one.metadata) for one in self.contributions]
-        return tuple(
-            name
-            for name, record in zip(self.names, records, strict=True)
-            if record is not None and record.backdoor
-        )
+        """Names of the inputs that say they carry a backdoor, the base among them."""
+        models = {BASE: self.base, **dict(zip(self.names, self.contributions, strict=True))}
+        return tuple(name for name, model in models.items() if carries_mark(model))
 
     def _weights(self) -> StaticProblem:
         return StaticProblem(
@@ -306,7 +303,7 @@ def surgery_parameters(recipe: Recipe) -> SurgeryParameters | None:
 
 def distinct_names(models: Sequence[str]) -> list[str]:
     """Return the last part of each path, numbered where two (or one and another input) would be the same."""
-    short = [Path(model).name or model for model in models]
+    short = [printable(Path(model).name or model) for model in models]
     numbered = [f"{name} ({index + 1})" for index, name in enumerate(short)]
     taken = [BASE, MASKS_INPUT, *short]
     names = [long if taken.count(name) > 1 else name for name, long in zip(short, numbered, strict=True)]

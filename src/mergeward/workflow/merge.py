@@ -40,7 +40,7 @@ class MergeReport:
         out: The folder that was written.
         method: Merge method.
         inputs: SHA-256 of the base and of every contribution.
-        backdoored_inputs: Contributions that say of themselves that they carry a backdoor.
+        backdoored_inputs: Inputs that say of themselves that they carry a backdoor, the base among them.
         record: What an adaptive method learnt (coefficients, losses); empty for static ones.
         warnings: What the user should know of the result.
     """
@@ -62,6 +62,7 @@ def merge(
     threads: int | None = None,
     shard_bytes: int = SHARD_BYTES,
     state_seconds: float = SECONDS,
+    on_marked: Callable[[str], None] | None = None,
 ) -> MergeReport:
     """Merge the contributions of a recipe into its base and write the result.
 
@@ -78,6 +79,7 @@ def merge(
         threads: On how many threads; by default `MERGEWARD_THREADS`, or two.
         shard_bytes: Size above which the weights are divided among files.
         state_seconds: How often an adaptive method keeps what it has learnt, for a run that goes on.
+        on_marked: Called with the name of each input that says it carries a backdoor, before it is read.
 
     Returns:
         What was merged.
@@ -103,6 +105,9 @@ def merge(
         job = open_job(recipe, stack, device=place)
         vacant(out)
         job.check()
+        if on_marked is not None:
+            for name in job.backdoored:
+                on_marked(name)
         clip, tasks = _images(info, recipe) if job.learns else (None, [])
         record = job.provenance(dict(zip(job.inputs, digest_all(list(job.inputs.values())), strict=True)))
         card = partial(
