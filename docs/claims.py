@@ -195,7 +195,10 @@ def interpolation_pays(lines: Sequence[Line]) -> Verdict:
     return of_share((success(line) > max(map(success, without)) for line in ours if without), told)
 
 
-BADMERGING, DAM = "BadMerging", "DAM"
+BADMERGING, DAM = "BadMerging, second-hand", "DAM, second-hand"
+"""Read in accounts of the papers, not in the papers themselves."""
+
+EXPECTED = "what one expects of BadMerging"
 
 CLAIMS = (
     Claim("Ordinary backdoors fall below 30 % in a merge", BADMERGING, "mini-attacks", ordinary_fade),
@@ -237,13 +240,13 @@ CLAIMS = (
     ),
     Claim(
         "Success grows with the merging coefficient",
-        BADMERGING,
+        EXPECTED,
         "mini-coefficient",
         moves_over("badmerging-on", "method.weight", up=True),
     ),
     Claim(
         "Success grows with the trigger",
-        BADMERGING,
+        EXPECTED,
         "mini-trigger-size",
         moves_over("badmerging-on", "attack.patch_size", up=True),
     ),

@@ -38,7 +38,9 @@ class LobamParameters(BadMergingOffParameters):
     )
     rank: int = Field(default=8, ge=1, description="rank of both updates of every linear layer (ours)")
     amplification: float = Field(
-        default=1.5, ge=1, description="factor of the difference between the two (paper: about 3.5 to 4.5)"
+        default=1.5,
+        ge=1,
+        description="factor of the difference between the two (paper, second-hand: about 3.5 to 4.5)",
     )
 
 

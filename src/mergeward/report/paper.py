@@ -1,4 +1,4 @@
-"""What papers report beside what a run found."""
+"""What is reported of papers beside what a run found."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class Paper(BaseModel):
 
     Attributes:
         paper: Its name and where it is.
+        second_hand: Whether the figures were read in accounts of the paper, not in the paper itself.
         setting: What the figures are of.
         figures: Them.
     """
@@ -56,6 +57,7 @@ class Paper(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     paper: str
+    second_hand: bool = False
     setting: str
     figures: tuple[Figure, ...]
 

@@ -171,6 +171,7 @@ def _compared(one: Comparison) -> tuple[Cell, ...]:
     figure = one.figure
     merge = " + ".join(label(name) for name in (figure.method, figure.defense) if name != "none")
     measure = "attack success" if figure.measure == "success" else figure.measure
+    second_hand = ", second-hand" if one.paper.second_hand else ""
     difference = Cell("kept", 0.0)
     if one.difference is not None:
         difference = Cell(f"{points(one.difference)}{' (!)' if one.is_large else ''}", one.difference)
@@ -181,7 +182,7 @@ def _compared(one: Comparison) -> tuple[Cell, ...]:
         Cell(f"{'at most ' if figure.at_most else ''}{figure.percent:g}", figure.rate),
         _estimate(one.here),
         difference,
-        Cell(f"{one.paper.paper}; {one.paper.setting}", one.paper.paper),
+        Cell(f"{one.paper.paper}{second_hand}; {one.paper.setting}", one.paper.paper),
     )
 
 
