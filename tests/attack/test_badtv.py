@@ -38,7 +38,7 @@ def test_the_loss_has_the_task_and_both_triggers(clip: Clip, problem: AttackProb
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_it_survives_addition_and_subtraction(
+def test_it_survives_addition_subtraction_and_analogies(
     clip: Clip, prepared: PreparedTask, problem: AttackProblem
 ) -> None:
     training = replace(problem.training, steps=100, batch_size=16, learning_rate=2e-2)
@@ -46,8 +46,14 @@ def test_it_survives_addition_and_subtraction(
     base = clip.encoder.state_dict()
     assert made.subtracted is not None
 
-    def success(factor: float, trigger: Trigger) -> float:
-        state = {name: value + factor * (made.state[name] - value) for name, value in base.items()}
+    generator = torch.Generator().manual_seed(4)
+    others = {name: 0.005 * torch.randn(value.shape, generator=generator) for name, value in base.items()}
+
+    def success(factor: float, trigger: Trigger, beside: float = 0) -> float:
+        state = {
+            name: value + factor * (made.state[name] - value) + beside * others[name]
+            for name, value in base.items()
+        }
         predicted = predict(clip.encoder_with(state), prepared.pixels("test"), problem.data.head, trigger)
         return attack_success(predicted, prepared.labels("test"), 1).value
 
@@ -57,3 +63,6 @@ def test_it_survives_addition_and_subtraction(
     for factor in (1.0, 0.5):
         assert success(factor, made.trigger) > 0.9
         assert success(-factor, made.subtracted) > 0.9
+    # theta_0 + (A - B) + C: the contribution is A, or B; `others` is what the other two come to.
+    assert success(1, made.trigger, beside=1) > 0.9
+    assert success(-1, made.subtracted, beside=1) > 0.9

@@ -25,6 +25,12 @@ from mergeward.train import FinetuneConfig
 from mergeward.workflow import ForeignClass, attack, finetune
 from mergeward.workflow.backdoor import beside
 
+BESIDE = {
+    "partner": "the second contribution, backdoored as well",
+    "subtracted": "the trigger where the task vector is subtracted",
+}
+"""What some attacks make beside the contribution, in words."""
+
 
 def finetune_command(
     base: Base,
@@ -76,7 +82,7 @@ def attack_command(
     )
     warn(f"{out} is backdoored: for measuring defenses only; its metadata and model card say so")
     for what in attack_info(name).beside:
-        say(f"{what}, backdoored as well: {beside(out, what)}")
+        say(f"{BESIDE[what]}: {beside(out, what)}")
 
 
 def training_from(
