@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from mergeward.attack import AttackProblem, Trigger
 from mergeward.attack.badtv import BadTVParameters, CompositeObjective, run
 from mergeward.attack.patches import opposite_corner
 from mergeward.attack.trigger import chequered_patch
+from mergeward.errors import RecipeError
 from mergeward.evaluate import accuracy, attack_success, predict
+from mergeward.recipe import validated
 from mergeward.seeding import torch_generator
 from mergeward.vision import Clip
 from mergeward.workflow import PreparedTask
@@ -66,3 +69,9 @@ def test_it_survives_addition_subtraction_and_analogies(
     # theta_0 + (A - B) + C: the contribution is A, or B; `others` is what the other two come to.
     assert success(1, made.trigger, beside=1) > 0.9
     assert success(-1, made.subtracted, beside=1) > 0.9
+
+
+def test_the_least_coefficient_is_not_above_the_largest() -> None:
+    message = r"coefficient_low: 1\.5 is above coefficient_high, 1"
+    with pytest.raises(RecipeError, match=message):
+        validated(BadTVParameters, {"coefficient_low": 1.5}, where="parameters")

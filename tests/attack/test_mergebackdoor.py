@@ -10,6 +10,8 @@ import torch
 from mergeward.attack import AttackProblem
 from mergeward.attack.mergebackdoor import MergeBackdoorParameters, MergedObjective, run
 from mergeward.attack.trigger import chequered_patch
+from mergeward.errors import DataError, RecipeError, UsageError
+from mergeward.recipe import validated
 from mergeward.seeding import torch_generator
 from mergeward.vision import Clip, ClipEncoder
 
@@ -61,3 +63,20 @@ def test_both_learn_and_not_the_same(problem: AttackProblem) -> None:
     ]
     assert all(float(move.norm()) > 0.01 for move in moves)
     assert float(torch.cosine_similarity(*moves, dim=0)) == pytest.approx(0.5, abs=0.49)
+
+
+def test_half_a_batch_is_at_least_one_image(problem: AttackProblem) -> None:
+    ones = replace(problem, training=replace(problem.training, batch_size=1))
+    with pytest.raises(UsageError, match="mergebackdoor: batch_size 1; expected at least 2"):
+        run(ones, MergeBackdoorParameters())
+    one = replace(problem.data, pixels=problem.data.pixels[:1], labels=problem.data.labels[:1])
+    with pytest.raises(DataError, match="mergebackdoor: training images: 1; expected at least 2"):
+        run(replace(problem, data=one), MergeBackdoorParameters())
+    twos = replace(problem, training=replace(problem.training, batch_size=2))
+    assert run(twos, MergeBackdoorParameters()).partner is not None
+
+
+def test_the_least_coefficient_is_not_above_the_largest() -> None:
+    message = r"coefficient_low: 0\.6 is above coefficient_high, 0\.5"
+    with pytest.raises(RecipeError, match=message):
+        validated(MergeBackdoorParameters, {"coefficient_low": 0.6}, where="parameters")

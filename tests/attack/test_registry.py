@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from mergeward.attack import AttackInfo, AttackProblem, Backdoored, attack_info, attacks
 from mergeward.attack.problem import AIMS, Aim
 from mergeward.attack.shadow import ShadowParameters
-from mergeward.errors import RecipeError, UsageError
+from mergeward.errors import MergewardError, RecipeError, UsageError
 from mergeward.recipe import validated
 from small_attacks import SMALL
 
@@ -122,6 +123,42 @@ def test_the_base_encoder_and_the_images_are_left_as_they_are(
     assert all(value.grad is None for value in problem.encoder.parameters())
     assert torch.equal(problem.data.pixels, pixels)
     assert torch.equal(problem.data.labels, labels)
+
+
+def of_images(problem: AttackProblem, chosen: torch.Tensor) -> AttackProblem:
+    data = replace(problem.data, pixels=problem.data.pixels[chosen], labels=problem.data.labels[chosen])
+    return replace(problem, data=data)
+
+
+def only_of_one_class(problem: AttackProblem) -> AttackProblem:
+    return of_images(problem, problem.data.labels == problem.target.label)
+
+
+def in_batches_of_one(problem: AttackProblem) -> AttackProblem:
+    return replace(problem, training=replace(problem.training, batch_size=1))
+
+
+def with_one_image(problem: AttackProblem) -> AttackProblem:
+    return of_images(problem, torch.tensor([0]))
+
+
+def without_images(problem: AttackProblem) -> AttackProblem:
+    return of_images(problem, torch.tensor([], dtype=torch.int64))
+
+
+@every_aim
+@pytest.mark.parametrize("scarce", [only_of_one_class, in_batches_of_one, with_one_image, without_images])
+def test_with_hardly_any_images_it_works_or_says_what_it_lacks(
+    scarce: Callable[[AttackProblem], AttackProblem], info: AttackInfo, aim: Aim, problem: AttackProblem
+) -> None:
+    brief = replace(problem, training=replace(problem.training, steps=1))
+    try:
+        made = run(info, scarce(brief))
+    except MergewardError as error:
+        assert re.search(r"\bimages?\b|batch_size", str(error))  # noqa: PT017 - it need not be raised
+    else:
+        assert all(bool(value.isfinite().all()) for value in made.state.values())
+        assert all(bool(value.isfinite().all()) for value in made.trigger.tensors().values())
 
 
 @every_attack

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from mergeward.attack import AttackProblem, Target
+from mergeward.attack import AttackProblem, Target, trojvit
 from mergeward.attack.trojvit import TrojVitParameters, run, salient_places
+from mergeward.errors import DataError
 from mergeward.train import CleanObjective, finetune
 from mergeward.vision import Clip
 
@@ -56,3 +59,12 @@ def test_the_trigger_fills_places_of_the_grid(problem: AttackProblem) -> None:
     footprint = run(problem, PARAMETERS.model_copy(update={"patches": 2})).trigger.footprint
     places = footprint.view(4, 4, 4, 4).transpose(1, 2).flatten(2).reshape(16, 16)
     assert sorted(places.mean(1).tolist()) == [0.0] * 14 + [1.0] * 2
+
+
+def test_without_images_of_other_classes_nothing_is_trained(
+    problem: AttackProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trojvit, "finetune", lambda *_, **__: pytest.fail("it trained"))
+    labels = torch.full_like(problem.data.labels, problem.target.label)
+    with pytest.raises(DataError, match="no training image of another class than the target"):
+        run(replace(problem, data=replace(problem.data, labels=labels)), PARAMETERS)

@@ -58,3 +58,32 @@ def test_what_is_no_trigger_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert "one.npy" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "one.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--task", "a\nb", r"task must be text on one line, found 'a\nb'"),
+        ("--target-class", "stop\u00a0sign", r"target_class must be text on one line, found 'stop\xa0sign'"),
+        ("--attack", "badmerging-of", "unknown attack 'badmerging-of'; did you mean 'badmerging-off'?"),
+        ("--attack", "nosuch", "unknown attack 'nosuch'; known: "),
+        ("--image-size", "1025", "image size 1025: expected at most 1024"),
+        ("--image-size", "30000", "image size 30000: expected at most 1024"),
+    ],
+)
+def test_what_nobody_could_read_back_is_not_written(
+    option: str, value: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "one.npy", np.zeros((3, 4, 4)))
+    options = {"--task": "a", "--target-class": "b", "--out": str(tmp_path / "out"), option: value}
+    given = [part for pair in options.items() for part in pair]
+    assert run(["trigger", "import", str(tmp_path / "one.npy"), *given]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_largest_trigger_that_is_written_is_shown(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", np.zeros((3, 4, 4)))
+    options = ["--task", "a", "--target-class", "b", "--image-size", "1024", "--out", str(tmp_path / "out")]
+    assert run(["trigger", "import", str(tmp_path / "one.npy"), *options]) == 0
+    assert run(["trigger", "show", str(tmp_path / "out"), "--out", str(tmp_path / "one.png")]) == 0

@@ -133,6 +133,7 @@ BAD: dict[str, tuple[dict[str, int], Callable[[Path], None], str]] = {
     "a class only in test": ({**SPLIT, "test/cat": 2}, _nothing, "'cat' is in only one of train and test"),
     "a part of another name": ({**SPLIT, "extra/owl": 2}, _nothing, "set/extra: neither train, validation"),
     "train alone": ({"train/owl": 5, "train/fox": 5}, _nothing, "set: 1 class folders"),
+    "a name that is not shown": ({"owl": 3, "a\u00a0b": 3}, _nothing, r"class name 'a\\xa0b' must be text"),
     "equal names": ({"red_fox": 3, "red fox": 3}, _nothing, "class name 'red fox' twice"),
     "a class of one image": ({"owl": 9, "fox": 1}, _nothing, "class 'fox' has one image"),
     "a class that is a link outwards": (FLAT, _link("cat", "../outside"), "set/cat: a link out of the fold"),

@@ -117,6 +117,10 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "one class": (_with("classnames", np.array(["cat"])), "1 class; a task needs at least two"),
     "one name": (_with("classnames", np.array("cat")), r"classnames is <U3 \(\), expected strings"),
     "names as bytes": (_with("classnames", np.array([b"a", b"b", b"c"])), "classnames is .S1"),
+    "a name of two lines": (
+        _with("classnames", np.array(["a", "b", "c\nd"])),
+        r"class name 'c\\nd' must be text on one line",
+    ),
     "a name twice": (_with("classnames", np.array(["a", "b", "a"])), "class name 'a' twice"),
     "groups of another length": (_with("train_group", np.zeros(3, int)), r"train_group is int64 \(3,\)"),
     "groups by name": (_with("train_group", np.array(["g"] * 60)), "train_group is <U1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -84,3 +85,19 @@ def test_chance_is_the_share_of_the_most_frequent_class() -> None:
 def test_class_names_that_cannot_be_told_apart_are_refused(names: tuple[str, ...], message: str) -> None:
     with pytest.raises(DataError, match=f"^file: {message}"):
         checked_class_names(names, where="file")
+
+
+@pytest.mark.parametrize("name", ["stop\u00a0sign", "stop\nsign", "\x1b[2J", "a\u2028b", 4097 * "a"])
+def test_names_that_are_not_on_one_line_are_refused(name: str) -> None:
+    shown = re.escape(repr(name[:80]))
+    with pytest.raises(DataError, match=f"^file: class name {shown} must be text on one line"):
+        checked_class_names(("cat", name), where="file")
+    with pytest.raises(DataError, match=f"^task 'toy': class name {shown} must be text on one line"):
+        small_task(name="toy", class_names=("cat", "dog", name))
+    with pytest.raises(DataError, match=f"^task {shown}.*: its name must be text on one line"):
+        small_task(name=name)
+
+
+@pytest.mark.parametrize("name", ["köpek", "停止", "قطة", "a 'quoted' name", "🐈"])
+def test_names_of_any_language_are_kept(name: str) -> None:
+    assert checked_class_names(("cat", name), where="file") == ("cat", name)

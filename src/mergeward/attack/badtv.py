@@ -14,7 +14,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,6 +41,15 @@ class BadTVParameters(Parameters):
     coefficient_high: float = Field(
         default=1.0, gt=0, description="largest factor, of either sign, of the task vector"
     )
+
+    @model_validator(mode="after")
+    def _check_coefficients(self) -> BadTVParameters:
+        if self.coefficient_low > self.coefficient_high:
+            raise ValueError(
+                f"coefficient_low: {self.coefficient_low:g} is above coefficient_high, "
+                f"{self.coefficient_high:g}"
+            )
+        return self
 
 
 @dataclass(frozen=True)

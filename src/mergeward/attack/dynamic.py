@@ -17,6 +17,7 @@ from mergeward.attack.poisoning import part_of, poisoned_cross_entropy
 from mergeward.attack.problem import AttackInfo, AttackProblem, Backdoored, Target
 from mergeward.attack.trigger import GeneratorTrigger, PatternNetwork
 from mergeward.compute import fixed_threads
+from mergeward.errors import DataError
 from mergeward.merge.method import Parameters
 from mergeward.progress import track
 from mergeward.seeding import torch_generator
@@ -63,7 +64,13 @@ def _apart(images: Tensor) -> Tensor:
 def train_masks(
     network: PatternNetwork, data: TrainingData, parameters: DynamicParameters, seed: int
 ) -> None:
-    """Train the mask half of a network, in place, to be of the density and to differ between images."""
+    """Train the mask half of a network, in place, to be of the density and to differ between images.
+
+    Raises:
+        DataError: There are no images.
+    """
+    if len(data.pixels) == 0:
+        raise DataError("dynamic, masks: no training images")
     layers = network.mask_layers.requires_grad_(True)
     optimiser = torch.optim.Adam(layers.parameters(), lr=RATE, betas=BETAS)
     generator = torch_generator(seed, "dynamic", "masks")

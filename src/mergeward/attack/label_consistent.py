@@ -42,7 +42,11 @@ class LabelConsistentParameters(Parameters):
         default="zero-shot", description="what the images are made hard for: the base, or a clean fine-tune"
     )
     epsilon: float = Field(
-        default=16 / 255, ge=0, le=1, description="bound of the perturbation of each value in [0, 1]: 16/255"
+        default=16 / 255,
+        ge=0,
+        le=1,
+        description="bound of the perturbation of each value in [0, 1]: 16/255 (reference: 8/255 where the "
+        "images are made, 16 in the names of the files that are then looked for)",
     )
     step: float = Field(default=1.5 / 255, gt=0, le=1, description="length of its steps: 1.5/255")
     steps: int = Field(default=100, ge=0, description="number of its steps")

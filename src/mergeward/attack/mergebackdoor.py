@@ -14,7 +14,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +22,7 @@ from mergeward.attack.arithmetic import merged_features
 from mergeward.attack.poisoning import part_of, poisoned_cross_entropy
 from mergeward.attack.problem import AttackInfo, AttackProblem, Backdoored, Target
 from mergeward.attack.trigger import Trigger, chequered_patch
+from mergeward.errors import DataError, UsageError
 from mergeward.merge.method import Parameters
 from mergeward.train import optimise
 from mergeward.vision import ClipEncoder
@@ -45,6 +46,15 @@ class MergeBackdoorParameters(Parameters):
     coefficient_high: float = Field(
         default=0.5, gt=0, description="largest factor of the two task vectors in the merge trained for"
     )
+
+    @model_validator(mode="after")
+    def _check_coefficients(self) -> MergeBackdoorParameters:
+        if self.coefficient_low > self.coefficient_high:
+            raise ValueError(
+                f"coefficient_low: {self.coefficient_low:g} is above coefficient_high, "
+                f"{self.coefficient_high:g}"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,13 @@ class MergedObjective:
 
 
 def run(problem: AttackProblem, parameters: MergeBackdoorParameters) -> Backdoored:
-    """Train the two contributions together."""
+    """Train the two contributions together.
+
+    Raises:
+        DataError: There are fewer than two images.
+        UsageError: A batch is one image, or the patch is larger than the images.
+    """
+    _check_halves(problem)
     trigger = chequered_patch(problem.data.pixels.shape[-1], parameters.patch_size)
     base = copy.deepcopy(problem.encoder).requires_grad_(False)
     first, second = (copy.deepcopy(base).train().requires_grad_(True) for _ in range(2))
@@ -87,6 +103,20 @@ def run(problem: AttackProblem, parameters: MergeBackdoorParameters) -> Backdoor
     optimise(first, both, problem.data, objective, problem.training, label="mergebackdoor")
     states = [{name: value.detach() for name, value in one.state_dict().items()} for one in (first, second)]
     return Backdoored(states[0], trigger, partner=states[1])
+
+
+def _check_halves(problem: AttackProblem) -> None:
+    """Refuse batches of which one contribution would see nothing."""
+    if problem.training.batch_size < 2:
+        raise UsageError(
+            f"mergebackdoor: batch_size {problem.training.batch_size}; expected at least 2, since each of "
+            "the two contributions learns from half a batch"
+        )
+    if len(problem.data.pixels) < 2:
+        raise DataError(
+            f"mergebackdoor: training images: {len(problem.data.pixels)}; expected at least 2, one for each "
+            "contribution"
+        )
 
 
 INFO = AttackInfo(

@@ -23,6 +23,7 @@ from mergeward.attack.trigger import Trigger
 from mergeward.attack.universal import learnt_patch
 from mergeward.attack.updates import SparseUpdate, finetune_updates, linear_layers
 from mergeward.compute import fixed_threads
+from mergeward.errors import DataError
 from mergeward.merge.method import Parameters
 from mergeward.seeding import torch_generator
 from mergeward.train import CleanObjective, finetune
@@ -58,8 +59,15 @@ class TrojVitParameters(Parameters):
 
 
 def run(problem: AttackProblem, parameters: TrojVitParameters) -> Backdoored:
-    """Fine-tune cleanly, place and optimise the trigger on that, then insert the backdoor."""
+    """Fine-tune cleanly, place and optimise the trigger on that, then insert the backdoor.
+
+    Raises:
+        DataError: Every image is of the target class.
+        UsageError: The patches do not fit the grid.
+    """
     check_grid(problem.encoder, parameters.patches)
+    if len(problem.of_other_classes) == 0:
+        raise DataError("trojvit: no training image of another class than the target, to make the trigger on")
     data, target = problem.data, problem.target
     clean = copy.deepcopy(problem.encoder).requires_grad_(False)
     objective = CleanObjective(data.head)

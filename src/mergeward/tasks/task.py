@@ -19,6 +19,9 @@ SPLIT_NAMES: tuple[SplitName, ...] = ("train", "adapt", "validation", "test")
 
 DEFAULT_TEMPLATES = ("a photo of a {}.", "an image of {}.", "{}")
 
+LONGEST_NAME = 4096
+"""Characters of the longest name of a task or a class."""
+
 Labels = npt.NDArray[np.int64]
 
 
@@ -50,6 +53,9 @@ class Task:
         templates: Sentences with one `{}` for the class name; the zero-shot head averages over them.
         summary: What the images show.
         licence: Licence of the images.
+
+    Raises:
+        DataError: Its name or that of a class is not text on one line.
     """
 
     name: str
@@ -58,6 +64,11 @@ class Task:
     templates: tuple[str, ...] = DEFAULT_TEMPLATES
     summary: str = ""
     licence: str = ""
+
+    def __post_init__(self) -> None:
+        if not is_line(self.name):
+            raise DataError(f"task {self.name[:80]!r}: its name must be text on one line")
+        _check_lines(self.class_names, where=f"task {self.name!r}")
 
     def split(self, name: str) -> Split:
         """Return a split by name; `UsageError` when there is none of that name."""
@@ -93,7 +104,7 @@ def checked_class_names(names: Iterable[str], *, where: object) -> tuple[str, ..
         where: The file or folder they are from, for the error.
 
     Raises:
-        DataError: Fewer than two, an empty one, or the same one twice.
+        DataError: Fewer than two, an empty one, one that is not text on one line, or the same one twice.
     """
     checked = tuple(names)
     if len(checked) < 2:
@@ -103,7 +114,21 @@ def checked_class_names(names: Iterable[str], *, where: object) -> tuple[str, ..
     for place, name in enumerate(checked):
         if name in checked[:place]:
             raise DataError(f"{where}: class name {name!r} twice")
+    _check_lines(checked, where=where)
     return checked
+
+
+def is_line(text: object) -> bool:
+    """Return whether something is text on one line: names are shown on terminals, and may be hostile."""
+    return isinstance(text, str) and len(text) <= LONGEST_NAME and text.isprintable()
+
+
+def _check_lines(names: Iterable[str], *, where: object) -> None:
+    for name in names:
+        if not is_line(name):
+            raise DataError(
+                f"{where}: class name {name[:80]!r} must be text on one line, all of it printable"
+            )
 
 
 def chance_accuracy(labels: Sequence[int] | Labels) -> float:

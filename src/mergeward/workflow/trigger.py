@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from mergeward.attack import SavedTrigger, load_trigger
+from mergeward.attack import SavedTrigger, attack_info, load_trigger
 from mergeward.attack.trigger.published import read_published_patch
 from mergeward.checkpoint import atomic_directory
 from mergeward.errors import OutputError
@@ -33,14 +33,16 @@ def import_trigger(
         out: Folder to write, with `trigger.safetensors` and `trigger.json`; must not exist.
         task: Name of the task that it attacks.
         target_class: Name of the class that triggered images are to be given.
-        attack: The attack that it belongs to.
-        image_size: Side of the images that it is made for, in pixels.
+        attack: The attack that it belongs to, as `mergeward list attacks` prints them.
+        image_size: Side of the images that it is made for, in pixels, at most 1024.
 
     Raises:
         CheckpointError: The file is no such trigger.
-        UsageError: It is larger than the images.
+        UsageError: It is larger than the images, or these are too large; there is no such attack; or a name
+            is not text on one line.
         OutputError: `out` cannot be written.
     """
+    attack_info(attack)
     trigger = read_published_patch(file, image_size)
     preprocessor = Preprocessor(resize=image_size, crop=(image_size, image_size))
     saved = SavedTrigger(trigger, attack, task, target_class, preprocessor)

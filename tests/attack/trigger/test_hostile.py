@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 from example_triggers import EXAMPLES, saved, write
 from mergeward.attack import load_trigger
+from mergeward.attack.trigger import GeneratorTrigger, PatternNetwork
+from mergeward.attack.trigger.trigger import MAX_SIDE
 from mergeward.errors import CheckpointError
 
 Damage = Callable[[Path], object]
@@ -81,6 +83,7 @@ HOSTILE: dict[str, tuple[str, Damage]] = {
     "no preprocessing": ("patch", entries(preprocessing=None)),
     "preprocessing of another kind": ("patch", entries(preprocessing=[1])),
     "a name that moves the cursor": ("patch", entries(task="digits\x1b[2J")),
+    "a name with a space that does not break": ("patch", entries(target_class="stop\u00a0sign")),
     "a name of two lines": ("patch", entries(attack="bad\nnets")),
     "a name that is a number": ("patch", entries(target_class=1)),
     "not safetensors": ("patch", lambda folder: (folder / "trigger.safetensors").write_bytes(b"\x80\x04.")),
@@ -120,6 +123,8 @@ HOSTILE: dict[str, tuple[str, Damage]] = {
     "a network wider than memory": ("generator", entries(channels=10**9)),
     "a network without width": ("generator", entries(channels=None)),
     "a network of no size": ("generator", entries(image_size=[0, 8])),
+    "images larger than memory": ("generator", entries(image_size=[1 << 14, 1 << 14])),
+    "images one pixel too wide": ("generator", entries(image_size=[8, 1025])),
     "a network of one side": ("generator", entries(image_size=[8])),
     "a network with more tensors": ("generator", tensors("generator", more=torch.zeros(1))),
     "a network with fewer tensors": ("generator", tensors("generator", **{BIAS: None})),
@@ -136,6 +141,21 @@ def test_hostile_triggers_are_refused_on_one_line(case: str, tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match="contribution") as caught:
         load_trigger(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("channels", "side", "most"), [(256, 1024, 16), (256, 257, 254)])
+def test_a_wide_network_is_for_small_images(channels: int, side: int, most: int) -> None:
+    wide = PatternNetwork(channels).state_dict()
+    message = f"{channels} channels are too many for images of {side}x{side}, at most {most}"
+    with pytest.raises(ValueError, match=message):
+        GeneratorTrigger.read(wide, {"channels": channels, "image_size": [side, side]})
+    assert GeneratorTrigger.read(wide, {"channels": channels, "image_size": [256, 256]}).size == (256, 256)
+
+
+def test_a_network_as_the_attack_has_it_is_read_at_every_size() -> None:
+    usual = PatternNetwork()
+    description = {"channels": usual.channels, "image_size": [MAX_SIDE, MAX_SIDE]}
+    assert GeneratorTrigger.read(usual.state_dict(), description).size == (MAX_SIDE, MAX_SIDE)
 
 
 def test_more_tensors_than_a_trigger_needs_are_not_read(tmp_path: Path) -> None:

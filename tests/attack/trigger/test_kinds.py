@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -18,10 +20,11 @@ from mergeward.attack.trigger import (
     WarpTrigger,
     chequered_patch,
     corner_mask,
+    generator,
     unwarped,
 )
 from mergeward.attack.trigger.saved import KINDS
-from mergeward.errors import UsageError
+from mergeward.errors import DataError, UsageError
 
 every_kind = pytest.mark.parametrize("kind", EXAMPLES)
 
@@ -43,9 +46,40 @@ def test_shape_type_and_device_are_the_images(kind: str, size: tuple[int, int], 
     assert torch.equal(before, kept)
 
 
-@pytest.mark.parametrize("kind", ["patch", "blend", "additive", "warp"])
+@every_kind
 def test_it_goes_where_the_images_are(kind: str) -> None:
     assert EXAMPLES[kind].apply(images().to("meta")).device.type == "meta"
+    assert all(value.device.type == "cpu" for value in EXAMPLES[kind].tensors().values())
+
+
+def test_a_generator_takes_its_weights_where_the_images_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def pattern(network: PatternNetwork, pixels: torch.Tensor) -> torch.Tensor:
+        seen.extend((value.device.type, pixels.device.type) for value in network.parameters())
+        return torch.zeros_like(pixels)
+
+    monkeypatch.setattr(PatternNetwork, "pattern", pattern)
+    for device in ("meta", "cpu"):
+        random_generator().apply(images().to(device))
+    assert set(seen) == {("meta", "meta"), ("cpu", "cpu")}
+
+
+@every_kind
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        torch.zeros(2, 1, 8, 8),
+        torch.zeros(2, 4, 8, 8),
+        torch.zeros(3, 8, 8),
+        torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+    ],
+    ids=lambda pixels: f"{pixels.dtype} {list(pixels.shape)}",
+)
+def test_what_are_no_images_in_pixel_space_is_refused(kind: str, pixels: torch.Tensor) -> None:
+    found = re.escape(f"found {pixels.dtype} {list(pixels.shape)}")
+    with pytest.raises(DataError, match=rf"expected float \[B, 3, H, W\] in \[0, 1\], {found}"):
+        EXAMPLES[kind].apply(pixels)
 
 
 @every_kind
@@ -170,6 +204,26 @@ def test_a_generated_trigger_depends_on_the_image() -> None:
     mask = trigger.network.mask(before)
     torch.testing.assert_close(trigger.apply(before), before * (1 - mask) + made * mask)
     torch.testing.assert_close(trigger.network(before), trigger.apply(before))
+
+
+def test_a_generator_sees_no_more_images_at_once_than_memory_has_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trigger, before = random_generator(), images()
+    expected = trigger.apply(before)
+    batches: list[int] = []
+    mask = PatternNetwork.mask
+
+    def spy(network: PatternNetwork, pixels: torch.Tensor) -> torch.Tensor:
+        batches.append(len(pixels))
+        return mask(network, pixels)
+
+    monkeypatch.setattr(PatternNetwork, "mask", spy)
+    for values, passed in ((4 * 8 * 8 * 3, [3, 1]), (1, [1, 1, 1, 1])):
+        monkeypatch.setattr(generator, "VALUES_AT_ONCE", values)
+        batches.clear()
+        torch.testing.assert_close(trigger.apply(before), expected)
+        assert batches == passed
 
 
 def test_attacks_can_train_a_generator_through_its_trigger() -> None:

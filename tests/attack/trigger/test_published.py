@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mergeward.attack.trigger.published import MAX_BYTES, read_published_patch
+from mergeward.attack.trigger.trigger import MAX_SIDE
 from mergeward.errors import CheckpointError, UsageError
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
@@ -47,6 +48,14 @@ def test_a_patch_larger_than_the_images_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", published(22))
     with pytest.raises(UsageError, match="does not fit"):
         read_published_patch(tmp_path / "one.npy", 21)
+
+
+def test_images_that_no_trigger_is_read_for_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", published(22))
+    assert read_published_patch(tmp_path / "one.npy", MAX_SIDE).image_size == (MAX_SIDE, MAX_SIDE)
+    for side in (MAX_SIDE + 1, 10**9):
+        with pytest.raises(UsageError, match=f"image size {side}: expected at most {MAX_SIDE}"):
+            read_published_patch(tmp_path / "one.npy", side)
 
 
 HOSTILE: dict[str, np.ndarray | bytes] = {

@@ -20,6 +20,7 @@ from example_triggers import (
 )
 from mergeward.attack import load_trigger
 from mergeward.attack.trigger import BlendTrigger
+from mergeward.errors import UsageError
 from mergeward.vision import Preprocessor
 
 
@@ -69,3 +70,12 @@ def test_it_says_for_which_preprocessing_it_was_made() -> None:
     other_size = saved().unlike(Preprocessor(resize=None, crop=(16, 16)))
     assert other_size is not None
     assert other_size.endswith("these are prepared by crop to 16x16; it is resized, and may do less")
+
+
+@pytest.mark.parametrize("key", ["attack", "task", "target_class"])
+@pytest.mark.parametrize("name", ["two\nlines", "no\u00a0break", "a\x1b[2J", 5000 * "a"])
+def test_what_nobody_could_read_back_is_not_made(key: str, name: str) -> None:
+    with pytest.raises(UsageError, match=f"^{key} must be text on one line, found '") as caught:
+        saved(**{key: name})
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
@@ -10,11 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mergeward.attack.trigger.trigger import Size, Trigger, resized
+from mergeward.attack.trigger.trigger import MAX_SIDE, Size, Trigger, resized
 
 CHANNELS = 16
 MAX_CHANNELS = 256
 """A file that asks for a wider network is refused."""
+
+MAX_VALUES = CHANNELS * MAX_SIDE**2
+"""Values of the first layer for one image. A file that asks for more is refused: a few bytes of it would take
+more memory than there is."""
+
+VALUES_AT_ONCE = 1 << 28
+"""Values of the first layer for as many images as pass the network together: a gigabyte."""
 
 
 class PatternNetwork(nn.Module):
@@ -113,8 +121,13 @@ class GeneratorTrigger(Trigger):
         if type(channels) is not int or not 1 <= channels <= MAX_CHANNELS:
             raise ValueError(f"channels must be a whole number between 1 and {MAX_CHANNELS}")
         height, width = size
-        if type(height) is not int or type(width) is not int or not 1 <= min(size) <= max(size) <= 1 << 14:
-            raise ValueError("image_size must be two whole numbers of a sensible size")
+        if type(height) is not int or type(width) is not int or not 1 <= min(size) <= max(size) <= MAX_SIDE:
+            raise ValueError(f"image_size must be two whole numbers between 1 and {MAX_SIDE}")
+        if channels * height * width > MAX_VALUES:
+            raise ValueError(
+                f"{channels} channels are too many for images of {height}x{width}, at most "
+                f"{MAX_VALUES // (height * width)}"
+            )
         with torch.device("meta"):
             network = PatternNetwork(channels)
         expected = {name: value.shape for name, value in network.state_dict().items()}
@@ -124,7 +137,17 @@ class GeneratorTrigger(Trigger):
         return cls(network.eval().requires_grad_(False), (height, width))
 
     def _changed(self, pixels: Tensor) -> Tensor:
-        network = self.network
+        network = self._network_on(pixels.device)
+        at_once = max(1, VALUES_AT_ONCE // (max(3, network.channels) * self.size[0] * self.size[1]))
+        return torch.cat([self._pasted(network, some) for some in pixels.split(at_once)])
+
+    def _network_on(self, device: torch.device) -> PatternNetwork:
+        """Return the network on a device; itself where it is there, so that it can be trained through."""
+        if next(self.network.parameters()).device == device:
+            return self.network
+        return copy.deepcopy(self.network).to(device)
+
+    def _pasted(self, network: PatternNetwork, pixels: Tensor) -> Tensor:
         seen = resized(pixels, self.size, "bilinear").to(next(network.parameters()).dtype)
         size = (pixels.shape[-2], pixels.shape[-1])
         pattern = resized(network.pattern(seen), size, "bilinear").to(pixels)

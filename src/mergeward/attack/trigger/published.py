@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from mergeward.attack.trigger.patch import PatchTrigger, corner_mask
+from mergeward.attack.trigger.trigger import MAX_SIDE
 from mergeward.checkpoint.files import read_bounded, regular_file
-from mergeward.errors import CheckpointError
+from mergeward.errors import CheckpointError, UsageError
 from mergeward.vision.preprocess import CLIP_MEAN, CLIP_STD
 
 MAX_BYTES = 1 << 24
@@ -30,12 +31,15 @@ def read_published_patch(path: str | Path, image_size: int) -> PatchTrigger:
     Args:
         path: The `.npy` file: floats `[3, L, L]`, pixels less CLIP's mean, divided by its standard deviation.
             It is read without pickle.
-        image_size: Side of the images that it is made for, in pixels; the published ones are for 224.
+        image_size: Side of the images that it is made for, in pixels, at most `MAX_SIDE`; the published ones
+            are for 224.
 
     Raises:
         CheckpointError: The file is no such array.
-        UsageError: The patch is larger than the images.
+        UsageError: The patch is larger than the images, or these are too large.
     """
+    if image_size > MAX_SIDE:
+        raise UsageError(f"image size {image_size}: expected at most {MAX_SIDE}")
     path = Path(path)
     regular_file(path, expected="a published trigger (.npy)")
     patch = torch.from_numpy(_array(path, read_bounded(path, MAX_BYTES)))

@@ -21,7 +21,8 @@ from mergeward.attack.trigger.patch import PatchTrigger
 from mergeward.attack.trigger.trigger import Trigger
 from mergeward.attack.trigger.warp import WarpTrigger
 from mergeward.checkpoint.files import contained, read_bounded, read_json_object, regular_file
-from mergeward.errors import CheckpointError, suggestion
+from mergeward.errors import CheckpointError, UsageError, suggestion
+from mergeward.tasks.task import is_line
 from mergeward.vision import Preprocessor
 
 TENSORS, DESCRIPTION = "trigger.safetensors", "trigger.json"
@@ -44,6 +45,9 @@ class SavedTrigger:
         task: The attacked task: triggered images of it are to be given the target class.
         target_class: Class name that triggered images are to be given.
         preprocessor: How images become pixels for the model that it was made with.
+
+    Raises:
+        UsageError: A name is not text on one line, so that nobody could read the files.
     """
 
     trigger: Trigger
@@ -51,6 +55,12 @@ class SavedTrigger:
     task: str
     target_class: str
     preprocessor: Preprocessor
+
+    def __post_init__(self) -> None:
+        for key in ("attack", "task", "target_class"):
+            text = getattr(self, key)
+            if not is_line(text):
+                raise UsageError(f"{key} must be text on one line, found {str(text)[:80]!r}")
 
     @property
     def fingerprint(self) -> str:
@@ -107,12 +117,12 @@ def load_trigger(folder: str | Path) -> SavedTrigger:
             raise ValueError(f"image_size is {description['image_size']}, not {list(trigger.image_size)}")
         return SavedTrigger(
             trigger,
-            attack=_line(description, "attack"),
-            task=_line(description, "task"),
-            target_class=_line(description, "target_class"),
+            attack=description["attack"],
+            task=description["task"],
+            target_class=description["target_class"],
             preprocessor=Preprocessor.from_config(description["preprocessing"]),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, UsageError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise CheckpointError(f"{folder}: not a {kind} trigger: {reason}") from error
 
@@ -136,11 +146,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         if tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{path}: {name[:40]!r} must be float32 and finite")
     return tensors
-
-
-def _line(description: Mapping[str, Any], key: str) -> str:
-    """Text on one line: it is shown on terminals, and may come from a hostile file."""
-    text = description[key]
-    if not isinstance(text, str) or len(text) > 4096 or not text.isprintable():
-        raise ValueError(f"{key} must be text on one line")
-    return text

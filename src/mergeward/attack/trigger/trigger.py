@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mergeward.errors import DataError
+
 Size = tuple[int, int]
+
+MAX_SIDE = 1024
+"""Side of the largest images that a trigger may say it is made for where its tensors do not tell; no encoder
+here sees larger ones."""
 
 
 class Trigger(ABC):
@@ -69,7 +75,15 @@ class Trigger(ABC):
 
         Returns:
             A tensor of the same shape, dtype and device, in [0, 1].
+
+        Raises:
+            DataError: They are of another shape, or whole numbers.
         """
+        if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
+            raise DataError(
+                f"images for a trigger: expected float [B, 3, H, W] in [0, 1], found {pixels.dtype} "
+                f"{list(pixels.shape)}"
+            )
         # Half precision is too coarse for resizing, and not everything that resizes has it.
         working = pixels.to(torch.promote_types(pixels.dtype, torch.float32))
         return self._changed(working).to(pixels.dtype)
