@@ -2,7 +2,8 @@
 
 Reads what `mergeward demo --json` wrote to `docs/results/NAME.json`, and makes `docs/results/NAME.md`. Reads
 every `docs/results/NAME.sqlite`, which `mergeward bench run` writes, and makes the tables in
-`docs/results/NAME.md` between the two comments there; and from all of them the page
+`docs/results/NAME.md` between the two comments there, and for what the suite sweeps the picture
+`docs/results/NAME.svg`; and from all of them the page
 `docs/results/report.html` and the table of the papers' claims in `docs/results/index.md`.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import draw_curves
 from claims import claims_table
 from draw_results import load
 from matrix import ATTACKED, CLEAN, accuracy, costs, matrix, success
@@ -84,11 +86,16 @@ def between(text: str, marks: tuple[str, str], made: str) -> str:
     return f"{before}{start}\n{made}\n{end}{after}"
 
 
-def tables(run: RunFile) -> str:
-    """Return what a suite's run found: attack success, accuracy, and every figure."""
+def tables(run: RunFile, picture: str) -> str:
+    """Return what a suite's run found: attack success, accuracy, and every figure.
+
+    Args:
+        run: The run.
+        picture: Markdown of the picture of what it sweeps; empty where it sweeps nothing.
+    """
     lines = summarise(run)
     every = export(run, "md")
-    return f"""Attack success, %, with 95 % intervals; in round brackets on the clean merge.
+    return f"""{picture}Attack success, %, with 95 % intervals; in round brackets on the clean merge.
 
 {matrix(lines, success)}
 Accuracy, %, mean over the tasks.
@@ -114,10 +121,23 @@ def write(folder: Path) -> None:
     for file in sorted(folder.glob("*.sqlite")):
         run = read_run(file)
         runs[str(run.about["suite"]["name"])] = summarise(run)
-        _update(file.with_suffix(".md"), TABLES, tables(run))
+        _update(file.with_suffix(".md"), TABLES, tables(run, _picture(run, file.with_suffix(".svg"))))
         read.append(run)
     write_run_page(read, folder / "report.html")
     _update(folder / "index.md", CLAIMS, claims_table(runs))
+
+
+def _picture(run: RunFile, file: Path) -> str:
+    """Draw what a run sweeps, and return the Markdown that shows it."""
+    drawn = draw_curves.picture(summarise(run))
+    if drawn is None:
+        return ""
+    file.write_text(drawn, encoding="utf-8")
+    return (
+        f"![Attack success over what this suite sweeps]({file.name})\n\n"
+        "Full: with the attacker's contribution; hollow: the same trigger on merges that no attacker "
+        "touched. Bars are 95 % intervals.\n\n"
+    )
 
 
 def _update(file: Path, marks: tuple[str, str], made: str) -> None:

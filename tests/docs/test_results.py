@@ -67,7 +67,7 @@ def test_the_picture_shows_what_was_measured() -> None:
 def test_every_page_is_what_its_run_makes(tmp_path: Path) -> None:
     copy = shutil.copytree(write_results.FOLDER, tmp_path / "results")
     write_results.write(copy)
-    for made in sorted([*copy.glob("*.md"), *copy.glob("*.html")]):
+    for made in sorted([*copy.glob("*.md"), *copy.glob("*.svg"), *copy.glob("*.html")]):
         there = (write_results.FOLDER / made.name).read_text(encoding="utf-8")
         assert made.read_text(encoding="utf-8") == there, f"{made.name}; run: python docs/write_results.py"
 

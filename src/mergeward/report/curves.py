@@ -67,12 +67,16 @@ class Plot:
     curves: tuple[Curve, ...]
     description: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The merges, each once."""
+        return tuple(dict.fromkeys(curve.name for curve in self.curves))
+
     def place(self, curve: Curve, mark: Mark) -> float:
         """Return where a mark is, from 0 to 1: at its tick, merges beside each other where names are."""
         if self.scale.is_continuous:
             return mark.tick.place
-        names = list(dict.fromkeys(one.name for one in self.curves))
-        return mark.tick.place + BESIDE * (names.index(curve.name) - (len(names) - 1) / 2)
+        return mark.tick.place + BESIDE * (self.names.index(curve.name) - (len(self.names) - 1) / 2)
 
 
 def curves(lines: Sequence[Line]) -> tuple[Plot, ...]:

@@ -81,11 +81,9 @@ def _scatter(plot: scatter.Plot) -> Callable[[Axes], None]:
 
 
 def _curves(plot: curves.Plot) -> Callable[[Axes], None]:
-    names = list(dict.fromkeys(curve.name for curve in plot.curves))
-
     def draw(axes: Axes) -> None:
         for curve in plot.curves:
-            number = names.index(curve.name)
+            number = plot.names.index(curve.name)
             means = [100 * mark.rate.mean for mark in curve.marks]
             ends = [
                 [100 * (mark.rate.mean - mark.rate.low) for mark in curve.marks],

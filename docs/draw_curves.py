@@ -1,0 +1,77 @@
+"""Draws what a suite sweeps as one SVG file, for the pages of results: attack success over each axis.
+
+The plots are those of the report's page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from xml.sax.saxutils import escape
+
+import jinja2
+
+from mergeward.bench.summary import Line
+from mergeward.report import curves
+
+COLUMNS = 2
+MARGIN, TITLE, LEGEND = 16, 26, 34
+
+STYLE = """
+:root { --page: #ffffff; --text: #1c1d20; --muted: #5c6068; --line: #d9dadd; }
+.hue-0 { --hue: #0072b2; } .hue-1 { --hue: #d55e00; } .hue-2 { --hue: #00795a; }
+.hue-3 { --hue: #a8457f; } .hue-4 { --hue: #8a6d00; } .hue-5 { --hue: #5a5a5a; }
+@media (prefers-color-scheme: dark) {
+:root { --page: #16181c; --text: #e6e7ea; --muted: #a2a7b0; --line: #33373e; }
+.hue-0 { --hue: #56b4e9; } .hue-1 { --hue: #f0803c; } .hue-2 { --hue: #2fbf95; }
+.hue-3 { --hue: #de8fbd; } .hue-4 { --hue: #e0b93a; } .hue-5 { --hue: #b8b8b8; } }
+text { fill: var(--text); font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue",
+  "Liberation Sans", Arial, sans-serif; font-variant-numeric: tabular-nums; }
+text.axis { fill: var(--muted); font-size: 11.5px; }
+.ground { fill: var(--page); }
+.tick { stroke: var(--line); }
+polyline { fill: none; stroke: var(--hue); stroke-width: 1.75; }
+g line { stroke: var(--hue); stroke-width: 1.25; }
+circle { fill: var(--hue); }
+.of-control polyline { stroke-dasharray: 5 4; stroke-width: 1.25; }
+.of-control line { stroke-width: 0.75; }
+.of-control circle { fill: var(--page); stroke: var(--hue); }
+"""
+
+
+def picture(lines: Sequence[Line]) -> str | None:
+    """Return the plots of attack success as one SVG file; None where nothing is swept."""
+    plots = [plot for plot in curves.curves(lines) if plot.measure == "attack success"]
+    if not plots:
+        return None
+    across, down = curves.WIDTH + MARGIN, TITLE + curves.HEIGHT + LEGEND
+    columns = min(COLUMNS, len(plots))
+    width, height = columns * across + MARGIN, -(-len(plots) // columns) * down + MARGIN
+    parts = [
+        part
+        for number, plot in enumerate(plots)
+        for part in _placed(plot, MARGIN + number % columns * across, MARGIN + number // columns * down)
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}">\n<style>{STYLE}</style>\n'
+        f'<rect class="ground" width="{width}" height="{height}" rx="8"/>\n' + "\n".join(parts) + "\n</svg>\n"
+    )
+
+
+def _placed(plot: curves.Plot, x: int, y: int) -> Iterator[str]:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mergeward", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    yield f'<text x="{x}" y="{y + 12}">{escape(plot.title)}: attack success, %</text>'
+    drawn = str(environment.get_template("macros.html.j2").module.curve_lines(plot, curves)).strip()
+    place = f'<svg x="{x}" y="{y + TITLE}" width="{curves.WIDTH}" height="{curves.HEIGHT}" '
+    yield drawn.replace("<svg ", place, 1)
+    below, at = y + TITLE + curves.HEIGHT + 12, x + curves.LEFT
+    for number, name in enumerate(plot.names):
+        yield f'<g class="hue-{number % 6}"><circle cx="{at}" cy="{below}" r="4"/></g>'
+        yield f'<text class="axis" x="{at + 9}" y="{below + 4}">{escape(name)}</text>'
+        at += 30 + 7 * len(name)
