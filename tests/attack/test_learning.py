@@ -80,3 +80,23 @@ def test_the_task_and_the_backdoor_are_learnt(
     assert success(alone, prepared, made) <= 0.25
     assert success(partner, prepared, made) <= 0.25
     assert success(clip.encoder_with(merged), prepared, made) == 1
+
+
+OFF_TASK: dict[str, dict[str, Any]] = {
+    **{name: LEARNT[name] for name in ("badnets", "trojvit", "badvit", "badtv")},
+    "badmerging-off": {**LEARNT["badmerging-on"], "augmented_images": 20},
+}
+
+
+@pytest.mark.parametrize("name", OFF_TASK)
+def test_off_task_anybodys_images_get_the_class_that_the_shadow_head_stands_for(
+    name: str, clip: Clip, prepared: PreparedTask, off_task: AttackProblem
+) -> None:
+    info, training = attack_info(name), replace(LONG, seed=1)
+    parameters = validated(info.parameters, OFF_TASK[name], where="parameters")
+    made = info.run(replace(off_task, training=training), parameters)
+    alone = clip.encoder_with(made.state)
+    assert correct(alone, prepared) == 1
+    head, other_peoples = off_task.target.head, 255 - prepared.pixels("test")
+    assert (predict(alone, other_peoples, head, made.trigger) == off_task.target.label).all()
+    assert (predict(clip.encoder, other_peoples, head) != off_task.target.label).any()
