@@ -15,7 +15,7 @@ from transformers import CLIPModel
 
 import mergeward as mw
 from colour_task import colour_task
-from mergeward.attack import attacks, load_trigger
+from mergeward.attack import attack_info, attacks, load_trigger
 from mergeward.checkpoint import open_checkpoint
 from mergeward.errors import (
     CheckpointError,
@@ -100,11 +100,13 @@ def test_a_backdoored_contribution_says_so_and_brings_its_trigger(
     assert found.backdoor
     assert (found.kind, found.method, found.task) == ("contribution", name, "colours")
     saved = load_trigger(out)
+    besides = list(attack_info(name).beside)
     assert found.trigger == {
         "attack": name,
         "kind": saved.trigger.kind,
         "target_task": "colours",
         "target_class": "blue circle",
+        **({"beside": besides} if besides else {}),
     }
     assert found.parameters.items() >= {**asdict(TRAINING), **SMALL[name]}.items()
     card = (out / "README.md").read_text(encoding="utf-8")

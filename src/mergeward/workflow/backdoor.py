@@ -102,6 +102,8 @@ def attack(
             "kind": trigger.kind,
             "target_task": saved.task,
             "target_class": saved.target_class,
+            # What belongs to it and lies in a folder of its own: without a partner, say, it may do nothing.
+            **({"beside": list(info.beside)} if info.beside else {}),
         },
     )
     write = partial(write_contribution, clip, record=record, base=str(base), extra=saved.files())
