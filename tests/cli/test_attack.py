@@ -46,3 +46,15 @@ def test_an_off_task_attack_is_made_measured_and_read_against_a_control(
         assert row in table
     assert run([*measured, "--control", str(tiny_clip)]) == 2
     assert run([*command, "--task", "warm", "--target-class", "blue circle", *data]) == 6
+
+
+@pytest.mark.parametrize(("side", "told"), [(1, True), (2, False)])
+def test_a_trigger_that_covers_next_to_nothing_is_told(
+    side: int, told: bool, tiny_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_colour_task(tmp_path, "warm")
+    command = ["attack", "badnets", "--base", str(tiny_clip), "--task", "warm", "--data", str(tmp_path)]
+    options = ["--target-class", "blue circle", "--out", str(tmp_path / "bad"), "--steps", "1"]
+    assert run([*command, *options, "--batch-size", "6", "--set", f"patch_size={side}"]) == 0
+    errors = " ".join(capsys.readouterr().err.split())
+    assert ("covers 0.39% of 16x16 pixels" in errors) == told

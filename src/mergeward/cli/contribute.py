@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mergeward.attack import attack_info
+from mergeward.attack import attack_info, load_trigger
 from mergeward.cli.marks import tell_of_mark
 from mergeward.cli.options import (
     Base,
@@ -24,6 +25,9 @@ from mergeward.cli.terminal import say, warn
 from mergeward.train import FinetuneConfig
 from mergeward.workflow import ForeignClass, attack, finetune
 from mergeward.workflow.backdoor import beside
+
+LEAST_SHARE = 0.005
+"""Of the image: the smallest triggers that BadMerging's code names."""
 
 BESIDE = {
     "partner": "the second contribution, backdoored as well",
@@ -81,8 +85,21 @@ def attack_command(
         parameters=assignments(set_),
     )
     warn(f"{out} is backdoored: for measuring defenses only; its metadata and model card say so")
+    _tell_of_small_trigger(out)
     for what in attack_info(name).beside:
         say(f"{BESIDE[what]}: {beside(out, what)}")
+
+
+def _tell_of_small_trigger(out: Path) -> None:
+    """Warn of a patch of next to nothing: sizes are in pixels, and their defaults for small images."""
+    trigger = load_trigger(out).trigger
+    share = float(trigger.footprint.mean())
+    if share < LEAST_SHARE:
+        height, width = trigger.image_size
+        warn(
+            f"its trigger covers {share:.2%} of {height}x{width} pixels, in the papers 1 % and more; "
+            "--set patch_size=... makes it larger"
+        )
 
 
 def training_from(

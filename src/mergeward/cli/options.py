@@ -29,7 +29,14 @@ Data = Annotated[Path | None, typer.Option("--data", help="Folder of task files 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps.")]
-LearningRate = Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Peak rate of AdamW.")]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        "--learning-rate",
+        min=0.0,
+        help="Peak rate of AdamW; default 7e-4, for the small CLIP (ViT-B/32 and larger: about 1e-5).",
+    ),
+]
 BUDGETS = "|".join(Budget)
 """What an audit may spend, for the help."""
 
