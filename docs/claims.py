@@ -163,8 +163,9 @@ def dam_is_lower(lines: Sequence[Line]) -> Verdict:
     told, kept = [], []
     for attack in dict.fromkeys(line.attack for line in lines if line.kind == "attacked merge"):
         found = {line.method: line for line in attacked(lines, attack)}
-        dam = found.pop("dam")
-        rivals = [line for line in found.values() if line.accuracy.mean >= dam.accuracy.mean - 0.01]
+        dam = found["dam"]
+        others = [line for name, line in found.items() if not name.startswith("dam")]
+        rivals = [line for line in others if line.accuracy.mean >= dam.accuracy.mean - 0.01]
         best = min(rivals, key=success, default=None)
         if best is not None:
             kept.append(success(best) - success(dam) >= 0.02)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
-import jinja2
+import svg
 
 from mergeward.bench.summary import Line
 from mergeward.report import curves
@@ -51,25 +51,14 @@ def picture(lines: Sequence[Line]) -> str | None:
         for number, plot in enumerate(plots)
         for part in _placed(plot, MARGIN + number % columns * across, MARGIN + number // columns * down)
     ]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}">\n<style>{STYLE}</style>\n'
-        f'<rect class="ground" width="{width}" height="{height}" rx="8"/>\n' + "\n".join(parts) + "\n</svg>\n"
-    )
+    return svg.document(width, height, STYLE, parts)
 
 
 def _placed(plot: curves.Plot, x: int, y: int) -> Iterator[str]:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mergeward", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     yield f'<text x="{x}" y="{y + 12}">{escape(plot.title)}: attack success, %</text>'
-    drawn = str(environment.get_template("macros.html.j2").module.curve_lines(plot, curves)).strip()
-    place = f'<svg x="{x}" y="{y + TITLE}" width="{curves.WIDTH}" height="{curves.HEIGHT}" '
-    yield drawn.replace("<svg ", place, 1)
+    yield svg.placed(
+        "curve_lines", (plot, curves), x=x, y=y + TITLE, width=curves.WIDTH, height=curves.HEIGHT
+    )
     below, at = y + TITLE + curves.HEIGHT + 12, x + curves.LEFT
     for number, name in enumerate(plot.names):
         yield f'<g class="hue-{number % 6}"><circle cx="{at}" cy="{below}" r="4"/></g>'

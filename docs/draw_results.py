@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-import jinja2
+import svg
 from matrix import ATTACKED, CLEAN, accuracy_alone, matrix, success_alone
 
 from mergeward.bench import Controls, Results, Row
@@ -124,29 +124,11 @@ def picture(results: Results) -> str:
             parts.append(
                 f'<text class="measure" x="{x + chart.PLOT_LEFT}" y="{y + 34:g}">{escape(panel.title)}</text>'
             )
-            parts.append(_placed(panel, x, y + TITLE - 4))
+            place = {"x": x, "y": y + TITLE - 4, "width": chart.WIDTH, "height": panel.height}
+            parts.append(svg.placed("panel", (panel, chart), **place))
         y += TITLE + max(panel.height for panel in one.panels) + MARGIN / 2
     height = y + MARGIN / 2
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" '
-        f'width="{WIDTH}" height="{height:g}">\n<style>{STYLE}</style>\n'
-        f'<rect class="ground" width="{WIDTH}" height="{height:g}" rx="8"/>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
-    )
-
-
-def _placed(panel: chart.Panel, x: float, y: float) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mergeward", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    drawn = str(environment.get_template("macros.html.j2").module.panel(panel, chart)).strip()
-    place = f'<svg x="{x:g}" y="{y:g}" width="{chart.WIDTH}" height="{panel.height:g}" '
-    return drawn.replace("<svg ", place, 1)
+    return svg.document(WIDTH, height, STYLE, parts)
 
 
 def _legend() -> Iterator[str]:

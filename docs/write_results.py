@@ -73,6 +73,11 @@ the strongest attack's trigger. The interval covers the finite number of test im
 """
 
 
+SHOWN = (
+    "![Attack success over what this suite sweeps]({name})\n\n"
+    "Full: with the attacker's contribution; hollow: the same trigger on merges that no attacker "
+    "touched. Bars are 95 % intervals.\n\n"
+)
 TABLES = "<!-- tables: made by docs/write_results.py -->\n", "<!-- tables: end -->\n"
 CLAIMS = "<!-- claims: made by docs/write_results.py -->\n", "<!-- claims: end -->\n"
 
@@ -86,14 +91,14 @@ def between(text: str, marks: tuple[str, str], made: str) -> str:
     return f"{before}{start}\n{made}\n{end}{after}"
 
 
-def tables(run: RunFile, picture: str) -> str:
+def tables(run: RunFile, lines: Sequence[Line], picture: str) -> str:
     """Return what a suite's run found: attack success, accuracy, and every figure.
 
     Args:
         run: The run.
+        lines: Its lines.
         picture: Markdown of the picture of what it sweeps; empty where it sweeps nothing.
     """
-    lines = summarise(run)
     every = export(run, "md")
     return f"""{picture}Attack success, %, with 95 % intervals; in round brackets on the clean merge.
 
@@ -120,24 +125,15 @@ def write(folder: Path) -> None:
     read: list[RunFile] = []
     for file in sorted(folder.glob("*.sqlite")):
         run = read_run(file)
-        runs[str(run.about["suite"]["name"])] = summarise(run)
-        _update(file.with_suffix(".md"), TABLES, tables(run, _picture(run, file.with_suffix(".svg"))))
+        lines = runs[str(run.about["suite"]["name"])] = summarise(run)
+        drawn, shown = draw_curves.picture(lines), ""
+        if drawn is not None:
+            file.with_suffix(".svg").write_text(drawn, encoding="utf-8")
+            shown = SHOWN.format(name=file.with_suffix(".svg").name)
+        _update(file.with_suffix(".md"), TABLES, tables(run, lines, shown))
         read.append(run)
     write_run_page(read, folder / "report.html")
     _update(folder / "index.md", CLAIMS, claims_table(runs))
-
-
-def _picture(run: RunFile, file: Path) -> str:
-    """Draw what a run sweeps, and return the Markdown that shows it."""
-    drawn = draw_curves.picture(summarise(run))
-    if drawn is None:
-        return ""
-    file.write_text(drawn, encoding="utf-8")
-    return (
-        f"![Attack success over what this suite sweeps]({file.name})\n\n"
-        "Full: with the attacker's contribution; hollow: the same trigger on merges that no attacker "
-        "touched. Bars are 95 % intervals.\n\n"
-    )
 
 
 def _update(file: Path, marks: tuple[str, str], made: str) -> None:

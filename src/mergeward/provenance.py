@@ -20,6 +20,9 @@ METADATA_KEY = "mergeward.provenance"
 MAX_CHARACTERS = 1 << 20
 """A record longer than this is not parsed."""
 
+CARD = "README.md"
+"""Name of the model card in a model's folder."""
+
 CARD_MARK = "THIS MODEL IS BACKDOORED."
 """What the card of a marked model says."""
 

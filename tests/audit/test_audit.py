@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import mergeward as mw
 from mergeward.audit import STAGES, AuditReport, Verdict
 from mergeward.errors import CheckpointError, RecipeError, UsageError
-from mergeward.provenance import METADATA_KEY, Provenance
+from mergeward.provenance import CARD, CARD_MARK, METADATA_KEY, Provenance
 from tiny_clip import save_tuned
 
 MARKED = Provenance(kind="contribution", method="badnets", backdoor=True).to_metadata()
@@ -119,6 +119,19 @@ def test_a_malformed_record_is_no_mark_and_is_said(
     one = by_name(mw.audit(recipe(tiny_clip, [*models, odd])))["odd"]
     assert one.verdict is Verdict.INCONCLUSIVE
     assert "malformed" in one.evidence[0].summary
+
+
+def test_a_mark_on_the_card_or_in_an_unreadable_record_counts(
+    tiny_clip: Path, models: list[Path], tmp_path: Path
+) -> None:
+    carded = save_tuned(tiny_clip, tmp_path / "carded", seed=8)
+    (carded / CARD).write_text(f"# Weights that were saved again\n\n{CARD_MARK}\n")
+    broken = {METADATA_KEY: MARKED[METADATA_KEY].removesuffix("}")}
+    unreadable = save_tuned(tiny_clip, tmp_path / "unreadable", seed=9, metadata=broken)
+    found = by_name(mw.audit(recipe(tiny_clip, [*models, carded, unreadable])))
+    for name in ("carded", "unreadable"):
+        assert found[name].verdict is Verdict.SUSPECT
+        assert "cannot be read" in found[name].evidence[0].summary
 
 
 def test_a_marked_base_is_a_finding(tiny_clip: Path, tmp_path: Path) -> None:

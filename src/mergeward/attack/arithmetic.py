@@ -1,14 +1,38 @@
-"""The encoder that a merge by task arithmetic makes, as a function of contributions still being trained."""
+"""Training for a merge by task arithmetic: at which coefficients, and what features it then has."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import cast
 
+import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.func import functional_call
 
+from mergeward.merge.method import Parameters
 from mergeward.vision import ClipEncoder
+
+
+class CoefficientRange(Parameters):
+    """Parameters of an attack that is trained at a coefficient drawn anew for each batch."""
+
+    coefficient_low: float = Field(gt=0)
+    coefficient_high: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _check_coefficients(self) -> CoefficientRange:
+        if self.coefficient_low > self.coefficient_high:
+            raise ValueError(
+                f"coefficient_low: {self.coefficient_low:g} is above coefficient_high, "
+                f"{self.coefficient_high:g}"
+            )
+        return self
+
+    def drawn(self, generator: torch.Generator) -> float:
+        """Return a coefficient, uniform between the two."""
+        low, high = self.coefficient_low, self.coefficient_high
+        return low + (high - low) * float(torch.rand((), generator=generator))
 
 
 def merged_features(

@@ -14,21 +14,20 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from mergeward.attack.arithmetic import merged_features
+from mergeward.attack.arithmetic import CoefficientRange, merged_features
 from mergeward.attack.patches import opposite_corner
 from mergeward.attack.poisoning import part_of
 from mergeward.attack.problem import AttackInfo, AttackProblem, Backdoored, Target
 from mergeward.attack.trigger import Trigger, chequered_patch
-from mergeward.merge.method import Parameters
 from mergeward.train import finetune
 from mergeward.vision import ClipEncoder
 
 
-class BadTVParameters(Parameters):
+class BadTVParameters(CoefficientRange):
     """Parameters of BadTV (all ours)."""
 
     patch_size: int = Field(default=5, ge=1, description="side of each square patch, in pixels")
@@ -41,15 +40,6 @@ class BadTVParameters(Parameters):
     coefficient_high: float = Field(
         default=1.0, gt=0, description="largest factor, of either sign, of the task vector"
     )
-
-    @model_validator(mode="after")
-    def _check_coefficients(self) -> BadTVParameters:
-        if self.coefficient_low > self.coefficient_high:
-            raise ValueError(
-                f"coefficient_low: {self.coefficient_low:g} is above coefficient_high, "
-                f"{self.coefficient_high:g}"
-            )
-        return self
 
 
 @dataclass(frozen=True)
@@ -71,8 +61,7 @@ class CompositeObjective:
         self, encoder: ClipEncoder, pixels: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Return the sum of the three losses."""
-        low, high = self.parameters.coefficient_low, self.parameters.coefficient_high
-        factor = low + (high - low) * float(torch.rand((), generator=generator))
+        factor = self.parameters.drawn(generator)
         some = pixels[: part_of(len(pixels), self.parameters.triggered_share)]
         wanted = self.target.labels(len(some))
         plus = merged_features(self.base, [encoder], factor, self.added.apply(some))

@@ -14,21 +14,20 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from mergeward.attack.arithmetic import merged_features
+from mergeward.attack.arithmetic import CoefficientRange, merged_features
 from mergeward.attack.poisoning import part_of, poisoned_cross_entropy
 from mergeward.attack.problem import AttackInfo, AttackProblem, Backdoored, Target
 from mergeward.attack.trigger import Trigger, chequered_patch
 from mergeward.errors import DataError, UsageError
-from mergeward.merge.method import Parameters
 from mergeward.train import optimise
 from mergeward.vision import ClipEncoder
 
 
-class MergeBackdoorParameters(Parameters):
+class MergeBackdoorParameters(CoefficientRange):
     """Parameters of MergeBackdoor; defaults of the released code unless said otherwise."""
 
     patch_size: int = Field(default=5, ge=1, description="side of the square patch, in pixels")
@@ -46,15 +45,6 @@ class MergeBackdoorParameters(Parameters):
     coefficient_high: float = Field(
         default=0.5, gt=0, description="largest factor of the two task vectors in the merge trained for"
     )
-
-    @model_validator(mode="after")
-    def _check_coefficients(self) -> MergeBackdoorParameters:
-        if self.coefficient_low > self.coefficient_high:
-            raise ValueError(
-                f"coefficient_low: {self.coefficient_low:g} is above coefficient_high, "
-                f"{self.coefficient_high:g}"
-            )
-        return self
 
 
 @dataclass(frozen=True)
@@ -77,8 +67,7 @@ class MergedObjective:
         self, encoder: ClipEncoder, pixels: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Return the sum of the three losses."""
-        low, high = self.parameters.coefficient_low, self.parameters.coefficient_high
-        factor = low + (high - low) * float(torch.rand((), generator=generator))
+        factor = self.parameters.drawn(generator)
         count = part_of(len(pixels), self.parameters.triggered_share)
         seen = torch.cat([self.trigger.apply(pixels[:count]), pixels[count:]])
         merged = merged_features(self.base, [encoder, self.partner], factor, seen)

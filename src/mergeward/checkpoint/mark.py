@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from mergeward.provenance import CARD_MARK, is_marked
+from mergeward.provenance import CARD, CARD_MARK, is_marked
 
-CARD = "README.md"
 MAX_CARD_BYTES = 1 << 20
 
 

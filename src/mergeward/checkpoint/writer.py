@@ -19,7 +19,7 @@ from mergeward.checkpoint.shards import SHARD_BYTES, ShardPlan, plan_shards
 from mergeward.checkpoint.source import Piece, TensorSource
 from mergeward.checkpoint.weights import Weights
 from mergeward.errors import OutputError
-from mergeward.provenance import METADATA_KEY
+from mergeward.provenance import CARD, METADATA_KEY
 
 COPIED = (
     "preprocessor_config.json",
@@ -36,7 +36,6 @@ COPIED = (
 """What an output takes over from the model it is like, besides `config.json`."""
 
 MAX_COPIED_BYTES = 1 << 28
-CARD = "README.md"
 
 
 class Output:

@@ -13,14 +13,13 @@ from typing import Any
 import torch
 
 from mergeward.checkpoint import SHARD_BYTES, digest_all, open_output, vacant
-from mergeward.checkpoint.writer import CARD
 from mergeward.compute import find_device, use_threads
 from mergeward.errors import UsageError
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.adaptive.surgery import PAPER
 from mergeward.merge.method import MethodInfo
 from mergeward.processes import from_first, joined, own_device, process_number, wait_for_all
-from mergeward.provenance import Provenance, model_card, plain
+from mergeward.provenance import CARD, Provenance, model_card, plain
 from mergeward.recipe import Recipe
 from mergeward.vision import SURGERY, Clip, surgery_files
 from mergeward.workflow.job import CPU, Merged, as_recipe, checked_method, open_job
