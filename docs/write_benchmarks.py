@@ -3,7 +3,7 @@
 Reads what the scripts in `benchmarks/` wrote to `docs/benchmarks/`, and makes from it
 
 - the sections between two comments each in `docs/benchmarks.md`;
-- `docs/benchmarks/growth.svg` and `docs/benchmarks/adaptive.svg`.
+- `docs/benchmarks/growth.svg` and `docs/benchmarks/adaptive_growth.svg`.
 
 A section whose figures are not there is left empty. A test holds the page to what this script makes.
 """
@@ -19,6 +19,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
+import adaptive_growth
 import final_mask
 import parity
 import time_to_result
@@ -29,7 +30,7 @@ from harness.rows import Row
 FOLDER = REPOSITORY / "docs" / "benchmarks"
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 PICTURE = FOLDER / "growth.svg"
-ADAPTIVE_PICTURE = FOLDER / "adaptive.svg"
+ADAPTIVE_PICTURE = FOLDER / "adaptive_growth.svg"
 
 AXES = {"contributions": "contributions of {size:.2f} GB", "gigabytes": "base and two contributions, GB"}
 """What the horizontal axes of the growth show."""
@@ -49,11 +50,15 @@ def merge_section(content: Mapping[str, Any]) -> str:
 def adaptive_section(content: Mapping[str, Any]) -> str:
     """Return the tables of `benchmarks/adaptive.py`."""
     parts = [rows.markdown([Row(**one) for one in content["rows"]]), _setting(content["setting"])]
-    if content["growth"]:
-        parts.insert(1, "![Time of a step and peak memory as they grow](benchmarks/adaptive.svg)\n")
     if content["curves"]:
         parts.append(curves.markdown(content["curves"]))
     return "\n".join(parts)
+
+
+def adaptive_growth_section(content: Mapping[str, Any]) -> str:
+    """Return the picture and the table of `benchmarks/adaptive_growth.py`."""
+    shown = "![Time of a step and peak memory as they grow](benchmarks/adaptive_growth.svg)\n"
+    return "\n".join([shown, adaptive_growth.markdown(content), _setting(content["setting"])])
 
 
 def parity_section(content: Mapping[str, Any]) -> str:
@@ -70,6 +75,7 @@ def trigger_section(content: Mapping[str, Any]) -> str:
 SECTIONS = {
     "merge": merge_section,
     "adaptive": adaptive_section,
+    "adaptive_growth": adaptive_growth_section,
     "time_to_result": time_to_result.markdown,
     "final_mask": final_mask.markdown,
     "parity": parity_section,
@@ -85,25 +91,6 @@ def growth(content: Mapping[str, Any]) -> str:
         plot.Panel(title, AXES[axis].format(size=size), "seconds", _series(content["growth"], axis))
         for axis, title in (("contributions", "Number of contributions"), ("gigabytes", "Size"))
     ]
-    return plot.draw(panels)
-
-
-def adaptive_growth(content: Mapping[str, Any]) -> str:
-    """Return the chart of how a step of DAM grows, in time and in memory."""
-    shown = [
-        (axis, figure, title)
-        for axis, title in (("contributions", "Contributions"), ("layers", "Layers, 6 contributions"))
-        for figure in ("seconds", "peak_mb")
-    ]
-    panels = []
-    for axis, figure, title in shown:
-        series: dict[str, list[tuple[float, float]]] = {}
-        for point in content["growth"]:
-            if point["axis"] == axis and point[figure] is not None:
-                value = point[figure] / (1000 if figure == "peak_mb" else 1)
-                series.setdefault(point["setting"], []).append((point["x"], value))
-        unit = "peak memory, GB" if figure == "peak_mb" else "seconds a step"
-        panels.append(plot.Panel(title, axis, unit, series))
     return plot.draw(panels)
 
 
@@ -147,8 +134,9 @@ def main() -> None:
     PAGE.write_text(updated(PAGE.read_text("utf-8"), figures), encoding="utf-8")
     if figures.get("merge", {}).get("growth"):
         PICTURE.write_text(growth(figures["merge"]), encoding="utf-8")
-    if figures.get("adaptive", {}).get("growth"):
-        ADAPTIVE_PICTURE.write_text(adaptive_growth(figures["adaptive"]), encoding="utf-8")
+    if "adaptive_growth" in figures:
+        drawn = adaptive_growth.picture(figures["adaptive_growth"])
+        ADAPTIVE_PICTURE.write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from peers import catalogue, environments, timings
 from peers.comparisons import COMPARISONS
 
 adaptive = importlib.import_module("adaptive")
+adaptive_growth = importlib.import_module("adaptive_growth")
 parity = importlib.import_module("parity")
 
 NAMES = set(catalogue.PEERS)
@@ -61,7 +62,7 @@ def test_the_quick_run_of_ours_alone(repository: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_quick_run_of_steps_of_ours_alone(repository: Path, tmp_path: Path) -> None:
     figures = tmp_path / "adaptive.json"
-    options = ["--quick", "--peers", "none", "--no-growth", "--no-curves", "--cache", tmp_path / "cache"]
+    options = ["--quick", "--peers", "none", "--no-curves", "--cache", tmp_path / "cache"]
     done = subprocess.run(
         [sys.executable, repository / "benchmarks" / "adaptive.py", *options, "--json", figures],
         check=False,
@@ -81,7 +82,26 @@ def test_the_quick_run_of_steps_of_ours_alone(repository: Path, tmp_path: Path) 
         assert 0 < one.ours_seconds < 10
         assert one.ours_peak_mb is not None
         assert one.ours_peak_mb > 100
-    assert content["growth"] == content["curves"] == []
+    assert content["curves"] == []
+
+
+@pytest.mark.slow
+def test_the_quick_run_of_growth(repository: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "adaptive_growth.json"
+    options = ["--quick", "--cache", tmp_path / "cache", "--json", figures]
+    done = subprocess.run(
+        [sys.executable, repository / "benchmarks" / "adaptive_growth.py", *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(repository / "src")},
+    )
+    assert done.returncode == 0, done.stderr
+    content = json.loads(figures.read_text())
+    found = {(one["unit"], one["x"]) for one in content["points"]}
+    assert found == {("contributions", 2), ("layers", 1), ("layers", 2)}
+    assert all(one["seconds"] > 0 and one["peak_mb"] > 100 for one in content["points"])
+    assert adaptive_growth.picture(content).count("<polyline") == 2 * len(adaptive_growth.SETTINGS) * 2
 
 
 def test_steps_are_timed_one_by_one() -> None:
