@@ -1,10 +1,8 @@
-"""Draws what a suite sweeps as one SVG file, for the pages of results: attack success over each axis.
-
-The plots are those of the report's page.
-"""
+"""Draws what a suite sweeps as one SVG file, for the pages of results: attack success over each axis."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
@@ -13,6 +11,9 @@ import svg
 from mergeward.bench.summary import Line
 from mergeward.report import curves
 
+WIDTH, HEIGHT = 400, 308
+LEFT, RIGHT, TOP, BOTTOM = 46, 388, 14, 256
+TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COLUMNS = 2
 MARGIN, TITLE, LEGEND = 16, 26, 34
 
@@ -38,28 +39,38 @@ circle { fill: var(--hue); }
 """
 
 
+def across(place: float) -> float:
+    """Return the horizontal position of a place between 0 and 1, in SVG units."""
+    return round(LEFT + 10 + place * (RIGHT - LEFT - 20), 1)
+
+
+def up(rate: float) -> float:
+    """Return the vertical position of a rate between 0 and 1, in SVG units."""
+    return round(BOTTOM - rate * (BOTTOM - TOP), 1)
+
+
 def picture(lines: Sequence[Line]) -> str | None:
     """Return the plots of attack success as one SVG file; None where nothing is swept."""
     plots = [plot for plot in curves.curves(lines) if plot.measure == "attack success"]
     if not plots:
         return None
-    across, down = curves.WIDTH + MARGIN, TITLE + curves.HEIGHT + LEGEND
+    wide, high = WIDTH + MARGIN, TITLE + HEIGHT + LEGEND
     columns = min(COLUMNS, len(plots))
-    width, height = columns * across + MARGIN, -(-len(plots) // columns) * down + MARGIN
+    width, height = columns * wide + MARGIN, -(-len(plots) // columns) * high + MARGIN
     parts = [
         part
         for number, plot in enumerate(plots)
-        for part in _placed(plot, MARGIN + number % columns * across, MARGIN + number // columns * down)
+        for part in _placed(plot, MARGIN + number % columns * wide, MARGIN + number // columns * high)
     ]
     return svg.document(width, height, STYLE, parts)
 
 
 def _placed(plot: curves.Plot, x: int, y: int) -> Iterator[str]:
     yield f'<text x="{x}" y="{y + 12}">{escape(plot.title)}: attack success, %</text>'
-    yield svg.placed(
-        "curve_lines", (plot, curves), x=x, y=y + TITLE, width=curves.WIDTH, height=curves.HEIGHT
-    )
-    below, at = y + TITLE + curves.HEIGHT + 12, x + curves.LEFT
+    drawn = (plot, sys.modules[__name__])
+    place = {"x": x, "y": y + TITLE, "width": WIDTH, "height": HEIGHT}
+    yield svg.placed("curve_lines", drawn, **place, template="curves.svg.j2")
+    below, at = y + TITLE + HEIGHT + 12, x + LEFT
     for number, name in enumerate(plot.names):
         yield f'<g class="hue-{number % 6}"><circle cx="{at}" cy="{below}" r="4"/></g>'
         yield f'<text class="axis" x="{at + 9}" y="{below + 4}">{escape(name)}</text>'

@@ -1,9 +1,12 @@
-"""Drawings of the report's page as SVG files of their own."""
+"""Drawings as SVG files of their own: some of the report's page, some of a template here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from jinja2 import FileSystemLoader
 
 from mergeward.report.html import environment
 
@@ -26,8 +29,23 @@ def document(width: float, height: float, style: str, parts: Sequence[str]) -> s
     )
 
 
-def placed(macro: str, arguments: Sequence[Any], *, x: float, y: float, width: float, height: float) -> str:
-    """Return what a macro of the page draws, at a place."""
-    module = environment().get_template("macros.html.j2").module
-    drawn = str(getattr(module, macro)(*arguments)).strip()
+PAGE = "macros.html.j2"
+"""Macros of the report's page."""
+
+
+def placed(
+    macro: str,
+    arguments: Sequence[Any],
+    *,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    template: str = PAGE,
+) -> str:
+    """Return what a macro draws, at a place; of the report's page, or of a template in this folder."""
+    templates = environment()
+    if template != PAGE:
+        templates.loader = FileSystemLoader(Path(__file__).parent)
+    drawn = str(getattr(templates.get_template(template).module, macro)(*arguments)).strip()
     return drawn.replace("<svg ", f'<svg x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" ', 1)

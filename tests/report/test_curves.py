@@ -6,7 +6,7 @@ import pytest
 
 from invented_run import a_line
 from mergeward.bench.summary import Line
-from mergeward.report.curves import Curve, across, curves, up
+from mergeward.report.curves import Curve, curves
 
 
 def weighted(weight: float, success: float) -> Line:
@@ -111,8 +111,3 @@ def test_how_many_tasks_there_are_is_said() -> None:
 @pytest.mark.parametrize("lines", [[], [weighted(0.3, 0.5)]])
 def test_one_value_has_no_plot(lines: list[Line]) -> None:
     assert curves(lines) == ()
-
-
-def test_positions_span_the_plot_and_rise() -> None:
-    assert across(0.0) < across(0.5) < across(1.0)
-    assert up(1.0) < up(0.5) < up(0.0)  # SVG counts downwards

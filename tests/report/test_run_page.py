@@ -52,7 +52,7 @@ def test_rows_and_plots_of_several_runs_say_which_they_are_of(page: Path, tmp_pa
     assert text.count("<figcaption>BadNets (s)</figcaption>") == 1
     assert text.count("<figcaption>BadNets (other)</figcaption>") == 1
     assert text.count('<option value="badnets">') == 1
-    assert "(s)" not in page.read_text()
+    assert "BadNets (s)" not in page.read_text()
 
 
 def test_runs_of_one_suite_are_told_apart_by_their_files(tmp_path: Path) -> None:
@@ -76,6 +76,10 @@ def test_a_browser_shows_it_sorted_and_silent(page: Path, chromium: Browser, tmp
     assert seen.console == ()
     assert seen.requests == ()
     assert "4 of 4 rows" in seen.dom
+    assert re.findall(r"<svg class=.main-svg", seen.dom), "Plotly has drawn"
+    buttons = re.findall(r'class="modebar-btn[^>]*aria-label="([^"]*)"', seen.dom)
+    assert "Download plot as a PNG" in buttons
+    assert not [button for button in buttons if "hare" in button], "nothing is sent to a server"
 
 
 def test_the_title_names_a_few_suites_and_counts_many() -> None:

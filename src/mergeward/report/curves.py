@@ -12,11 +12,8 @@ from mergeward.report.words import label, percent
 
 ATTACKED, CLEAN = "attacked merge", "clean merge"
 
-WIDTH, HEIGHT = 400, 308
-LEFT, RIGHT, TOP, BOTTOM = 46, 388, 14, 256
 BESIDE = 0.025
 """How far apart the marks of two merges are at one name."""
-TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,11 @@ class Curve:
     name: str
     marks: tuple[Mark, ...]
     is_control: bool
+
+    @property
+    def label(self) -> str:
+        """The merge, and whether it is the control."""
+        return f"{self.name}{' without the attacker' if self.is_control else ''}"
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,6 @@ def curves(lines: Sequence[Line]) -> tuple[Plot, ...]:
     attacked = [line for line in lines if line.kind == ATTACKED and line.success is not None]
     axes = dict.fromkeys(axis for line in attacked for axis in line.axes)
     return tuple(plot for axis in axes for plot in _over(axis, attacked, lines))
-
-
-def across(place: float) -> float:
-    """Return the horizontal position of a place between 0 and 1, in SVG units."""
-    return round(LEFT + 10 + place * (RIGHT - LEFT - 20), 1)
-
-
-def up(rate: float) -> float:
-    """Return the vertical position of a rate between 0 and 1, in SVG units."""
-    return round(BOTTOM - rate * (BOTTOM - TOP), 1)
 
 
 def _over(axis: str, attacked: Sequence[Line], lines: Sequence[Line]) -> Iterator[Plot]:
@@ -163,7 +155,7 @@ def _shown(over: Scale) -> str:
 
 def _described(curve: Curve) -> str:
     values = ", ".join(f"{mark.tick.text}: {percent(mark.rate.mean)} %" for mark in curve.marks)
-    return f"{curve.name}{' without the attacker' if curve.is_control else ''}: {values}."
+    return f"{curve.label}: {values}."
 
 
 def _elsewhere(line: Line, axis: str) -> str:

@@ -51,10 +51,19 @@ def environment() -> jinja2.Environment:
     return environment
 
 
-def assets() -> dict[str, str]:
-    """Return style and script of pages, and the hash under which a page's policy allows the script."""
-    script = _asset("page.js")
-    return {"style": _asset("page.css"), "script": script, "script_hash": _integrity(script)}
+def assets(*more: str) -> dict[str, Any]:
+    """Return the style and the scripts of pages, and the policy under which a page runs these and no others.
+
+    Args:
+        more: Scripts of this package that the page needs besides, in order.
+    """
+    scripts = [_asset(name) for name in ("page.js", *more)]
+    allowed = " ".join(f"'{_integrity(script)}'" for script in scripts)
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return {"style": _asset("page.css"), "scripts": scripts, "policy": policy}
 
 
 def _render(results: Results) -> str:
@@ -87,7 +96,7 @@ def _asset(name: str) -> str:
 
 
 def _integrity(script: str) -> str:
-    """Return the hash under which the page's policy allows this script and no other."""
+    """Return the hash by which a page's policy knows a script."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 

@@ -13,7 +13,7 @@ from mergeward.bench.gallery import TriggerPicture
 from mergeward.bench.store import RunFile
 from mergeward.bench.summary import Line as Summary
 from mergeward.bench.summary import summarise
-from mergeward.report import curves, scatter
+from mergeward.report import curves, interactive, scatter
 from mergeward.report.grid import Cell, Column, Grid, Group, Line
 from mergeward.report.html import assets, environment, json_address, write_text
 from mergeward.report.paper import Comparison, comparisons
@@ -21,6 +21,9 @@ from mergeward.report.pictures import TRIGGER_SIDE, Picture, png_picture
 from mergeward.report.words import ABSENT, label, percent, points
 
 ATTACKED, CLEAN = "attacked merge", "clean merge"
+
+CHARTS = ("plotly-basic.min.js", "charts.js")
+"""Scripts that draw."""
 
 MOST_TITLES = 3
 """Suites beyond so many are counted in the page's title."""
@@ -57,6 +60,8 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
     """
     named = dict(zip(_names(runs), map(summarise, runs), strict=True))
     records = [{"suite": name, **as_record(line)} for name, lines in named.items() for line in lines]
+    plots = _titled({name: scatter.scatter(lines) for name, lines in named.items()})
+    swept = _titled({name: curves.curves(lines) for name, lines in named.items()})
     page = (
         environment()
         .get_template("run.html.j2")
@@ -64,16 +69,14 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
             title=_title([str(run.about["suite"]["title"]) for run in runs]),
             grid=_together({name: results_grid(lines) for name, lines in named.items()}),
             controls=_together({name: controls_grid(lines) for name, lines in named.items()}),
-            plots=_titled({name: scatter.scatter(lines) for name, lines in named.items()}),
-            axis=scatter,
-            curves=_titled({name: curves.curves(lines) for name, lines in named.items()}),
-            over=curves,
+            plots=[(plot, interactive.of_scatter(plot)) for plot in plots],
+            curves=[interactive.of_curves(plot) for plot in swept],
             papers=_together({name: papers_grid(comparisons(lines)) for name, lines in named.items()}),
             triggers=[_trigger(one) for run in runs for one in run.gallery],
             suites=[_facts(run) for run in runs],
             failed=[row for run in runs for row in run.cells if row.status != "done"],
             json_address=json_address(records),
-            **assets(),
+            **assets(*(CHARTS if plots or swept else ())),
         )
     )
     write_text(path, page)

@@ -1,4 +1,4 @@
-"""Geometry of the charts of accuracy against attack success, with the merges that no other beats in both."""
+"""Accuracy against attack success, with the merges that no other beats in both."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from dataclasses import dataclass
 
 from mergeward.bench.summary import Line
 from mergeward.report.words import label, percent
-
-WIDTH, HEIGHT = 520, 340
-LEFT, RIGHT, TOP, BOTTOM = 52, 500, 14, 296
-TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -73,16 +69,6 @@ def pareto(figures: Sequence[tuple[float, float]]) -> list[bool]:
         not any(x <= own_x and y >= own_y and (x, y) != (own_x, own_y) for x, y in figures)
         for own_x, own_y in figures
     ]
-
-
-def across(rate: float) -> float:
-    """Return the horizontal position of an attack success between 0 and 1."""
-    return round(LEFT + rate * (RIGHT - LEFT), 1)
-
-
-def up(rate: float) -> float:
-    """Return the vertical position of an accuracy between 0 and 1."""
-    return round(BOTTOM - rate * (BOTTOM - TOP), 1)
 
 
 def _plot(trigger: str, lines: Sequence[Line]) -> Plot:
