@@ -23,12 +23,15 @@ def joined(device: torch.device) -> Iterator[None]:
     """Let the processes that a launcher started, if it did, work together inside the block.
 
     Args:
-        device: Where they compute: on the processor they talk through gloo, on CUDA devices through NCCL.
+        device: Where they compute. Tensors there and names are told through gloo on the processor, tensors
+            on CUDA devices through NCCL, which takes each process's present device for its own.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         yield
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     finally:

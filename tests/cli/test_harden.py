@@ -31,7 +31,8 @@ def test_a_hardened_model_is_written(tiny_clip: Path, tmp_path: Path) -> None:
     with open_checkpoint(out) as checkpoint:
         record = Provenance.from_metadata(checkpoint.metadata)
     assert record is not None
-    assert (record.kind, record.parameters, record.seed) == ("hardened", {"share": 0.5}, 2)
+    assert (record.kind, record.seed) == ("hardened", 2)
+    assert record.parameters.items() >= {"share": 0.5, "tasks": ["digits"]}.items()
 
 
 def test_a_mark_is_told_on_the_screen(

@@ -8,7 +8,7 @@ import pytest
 
 from images import write_folder, write_npz
 from mergeward.errors import DataError, UsageError
-from mergeward.tasks import EMBEDDED, embedded, load_task, task_names
+from mergeward.tasks import EMBEDDED, check_task, embedded, load_task, task_names
 
 FOLDER = {"owl": 10, "fox": 10}
 
@@ -34,6 +34,17 @@ def data(tmp_path: Path) -> Path:
 def test_an_embedded_task_is_found_by_name(data: Path) -> None:
     assert load_task("digits").class_names[0] == "digit zero"
     assert load_task("digits", data=data).class_names[0] == "digit zero"
+
+
+def test_that_there_is_a_task_is_found_without_an_image(data: Path) -> None:
+    for path in (data / "toy.npz", data / "animals" / "owl"):
+        (path if path.is_file() else next(path.iterdir())).write_bytes(b"no image")
+    for spec in ("digits", "toy", "animals", data / "toy.npz", "hf:nobody/nothing"):
+        check_task(spec, data=data)
+    with pytest.raises(UsageError, match="did you mean 'toy'"):
+        check_task("tooy", data=data)
+    with pytest.raises(DataError, match="no such file"):
+        check_task(data / "gone.npz")
 
 
 def test_the_seed_reaches_the_task(data: Path) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import mergeward as mw
 from mergeward.checkpoint import open_checkpoint
+from mergeward.compute import thread_count
 from mergeward.errors import (
     CheckpointError,
     MergewardError,
@@ -57,7 +58,9 @@ def test_the_record_names_what_it_was_made_from(tiny_clip: Path, merged: Path, t
     with open_checkpoint(merged) as model, open_checkpoint(tiny_clip) as base:
         assert found.inputs == {"model": model.digest(), "base": base.digest()}
     assert (found.kind, found.method, found.seed) == ("hardened", "fine_pruning", 3)
-    assert found.parameters == {"share": 0.5}
+    assert found.parameters.items() >= {"share": 0.5, "tasks": [tiny_task().name]}.items()
+    assert len(found.parameters["images_sha256"]) == 64
+    assert found.parameters["threads"] == thread_count()
     assert not found.backdoor
 
 
@@ -172,6 +175,15 @@ def test_others_that_do_not_fit_are_refused(tiny_clip: Path, merged: Path, tmp_p
 def test_what_needs_batch_normalisation_is_refused_before_a_file_is_opened(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="clp: needs convolutions followed by batch normalisation"):
         mw.harden(tmp_path / "nowhere", "embedded", "clp", [], tmp_path / "out")
+
+
+def test_a_collapse_is_told(
+    tiny_clip: Path, merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mergeward.defense.run.collapses", lambda *_: {"tiny": "onto one class"})
+    told: list[str] = []
+    mw.harden(merged, tiny_clip, "fine_pruning", [tiny_task()], tmp_path / "out", on_collapse=told.append)
+    assert told == ["onto one class"]
 
 
 def test_the_card_tells_what_changed_without_every_step(

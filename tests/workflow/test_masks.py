@@ -77,7 +77,7 @@ def test_masks_that_do_not_fit_are_refused_before_any_work(pool: Any, merged: Pa
         "name": {name.replace("shared/", "other/"): value for name, value in logits.items()},
         "nan": {**logits, "shared/visual_projection.weight": logits["shared/visual_projection.weight"] / 0},
     }
-    words = {"cut": "lacks", "shape": r"shape \[2\]", "name": "has the masks shared", "nan": "NaN"}
+    words = {"cut": "lacks", "shape": r"shape \[2\]", "name": "expected shared", "nan": "NaN"}
     for name, tensors in wrong.items():
         save_file(tensors, tmp_path / f"{name}.safetensors")
         refused(CheckpointError, words[name], masks=tmp_path / f"{name}.safetensors")

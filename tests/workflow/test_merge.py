@@ -15,6 +15,7 @@ from transformers import CLIPModel
 
 import mergeward as mw
 from mergeward.checkpoint import open_checkpoint
+from mergeward.compute import thread_count
 from mergeward.errors import CheckpointError, MergewardError, OutputError, RecipeError, UsageError
 from mergeward.merge.registry import methods
 from mergeward.progress import listen
@@ -125,7 +126,7 @@ def test_what_is_wrong_is_refused_and_nothing_is_written(pool: Any, tmp_path: Pa
     refused(RecipeError, r"parameters\.density: unknown key", parameters={"density": 0.2})
     refused(CheckpointError, "nowhere", models=[{"model": tmp_path / "nowhere"}])
     refused(CheckpointError, "nowhere", base_model=tmp_path / "nowhere")
-    refused(MergewardError, "image encoder only", "adamerging", scope="all")
+    refused(MergewardError, "beyond the image encoder", "adamerging", scope="all")
 
 
 def test_what_is_not_of_the_base_is_refused(pool: Any, tmp_path: Path) -> None:
@@ -210,6 +211,19 @@ def test_what_differs_from_tensor_to_tensor_is_recorded_as_it_was_written(pool: 
         "models": {"warm": {"weight": [{"value": [0, 1]}, *shared]}, "cold": {"weight": shared}},
         "scope": "auto",
     }
+
+
+def test_what_decides_a_learning_is_recorded(pool: Any, tmp_path: Path) -> None:
+    models = [{"model": pool.clean, "task": "warm"}, {"model": pool.other, "task": "cold"}]
+    found = [
+        record(
+            mw.merge(recipe(pool, "adamerging", models=chosen), tmp_path / str(len(chosen))).out
+        ).parameters
+        for chosen in (models, models[:1])
+    ]
+    assert [one["task"] for one in found[0]["models"].values()] == ["warm", "cold"]
+    assert found[0]["threads"] == thread_count()
+    assert found[0]["images_sha256"] != found[1]["images_sha256"]
 
 
 def test_the_number_of_threads_and_the_size_of_files_do_not_change_the_values(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import mergeward as mw
-from mergeward.checkpoint import Checkpoint
-from mergeward.errors import CheckpointError, OutputError, RecipeError, UsageError
+from mergeward.checkpoint import Checkpoint, open_checkpoint, resolve_scope
+from mergeward.errors import CheckpointError, OutputError, RecipeError, UnsupportedError, UsageError
 from mergeward.merge.registry import methods
 from mergeward.workflow import plan_merge
 from quick import QUICK
@@ -57,6 +57,20 @@ def test_what_is_read_and_how_often(pool: Any, tmp_path: Path) -> None:
     assert average.copied_tensors > 0
 
 
+def test_what_learning_holds_in_memory(pool: Any, tmp_path: Path) -> None:
+    def held(name: str, **parameters: Any) -> float:
+        plan = plan_merge(recipe(pool, name, parameters=parameters), tmp_path / "out")
+        with open_checkpoint(pool.base) as base:
+            sizes = {key: info.numel for key, info in base.tensors.items()}
+        values = sum(sizes[key] for key in resolve_scope("vision", open_checkpoint(pool.base)))
+        return plan.memory_bytes / values
+
+    assert held("adamerging") == 4 * (2 + 3)
+    assert held("adamerging", task_vectors="int8") == 2 + 4 * 3
+    assert held("dam") == 4 * (2 + 3 + 7)
+    assert held("dam", variant="released") == 4 * (2 + 3 + 3.5)
+
+
 def test_a_backdoor_and_what_has_no_effect_are_said(pool: Any, tmp_path: Path) -> None:
     models = [{"model": pool.base}, {"model": pool.backdoored}]
     given = recipe(
@@ -76,6 +90,13 @@ def test_it_refuses_what_the_merge_refuses(pool: Any, tmp_path: Path) -> None:
         plan_merge(recipe(pool, "ties", parameters={"normalize": True, "weight": -1}), out)
     with pytest.raises(CheckpointError, match="nowhere"):
         plan_merge(recipe(pool, "ties", models=[{"model": tmp_path / "nowhere"}]), out)
+    for changed, match in (
+        ({"scope": "all"}, "scope: 'all' takes in tensors of .* beyond the image encoder"),
+        ({"models": [{"model": pool.clean, "task": "wram"}]}, "'wram'.*did you mean 'warm'"),
+    ):
+        for learner in (recipe(pool, "dam"), recipe(pool, "average", surgery={})):
+            with pytest.raises((UnsupportedError, UsageError), match=match):
+                plan_merge({**learner, **changed}, out)
     with pytest.raises(UsageError, match="unknown device 'tpu'"):
         plan_merge(recipe(pool, "ties"), out, device="tpu")
     out.mkdir()

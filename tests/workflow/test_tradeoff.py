@@ -52,6 +52,7 @@ def test_what_cannot_be_drawn_is_refused_before_any_merge(pool: Any) -> None:
     refused(UsageError, "expected different numbers", [0.1, 0.1])
     refused(UsageError, "expected different numbers", [])
     refused(RecipeError, "alpha", [-1.0])
+    refused(UsageError, "alpha has a say in the learning of masks alone", [1.0], masks=str(pool.clean))
     only_warm = [{"model": str(pool.clean), "task": "warm"}]
     refused(UsageError, "the trigger is for task 'cold'", [1.0], models=only_warm)
     refused(UsageError, "none of the recipe's models", [1.0], models=only_warm, clean=pool.other)

@@ -8,7 +8,7 @@ import typer
 
 from mergeward.cli.marks import tell_of_mark
 from mergeward.cli.options import Base, Data, Out, Seed, Set, Tasks, assignments
-from mergeward.cli.terminal import say
+from mergeward.cli.terminal import say, warn
 from mergeward.workflow import harden
 
 
@@ -39,6 +39,7 @@ def harden_command(
         seed=seed,
         others=with_ or [],
         parameters=assignments(set_),
+        on_collapse=warn,
     )
     tell_of_mark(out)
     say(f"hardened model written to {out}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mergeward.errors import DataError, unknown_name
@@ -41,19 +43,19 @@ def load_task(spec: str | Path, *, data: Path | None = None, seed: int = 0) -> T
         >>> load_task("digits").class_names[:2]
         ('digit zero', 'digit one')
     """
-    if isinstance(spec, str) and spec.startswith(HUB_PREFIX):
-        return load_hub(spec.removeprefix(HUB_PREFIX), seed=seed)
-    if isinstance(spec, Path) or _looks_like_path(spec):
-        return _load_path(Path(spec), seed)
-    if data is not None:
-        _require_folder(data)
-        for path in (data / f"{spec}.npz", data / spec):
-            if spec and path.exists():
-                return _load_path(path, seed)
-    if spec in EMBEDDED:
-        return load_embedded(spec, seed=seed)
-    in_data = [] if data is None else task_names(data)
-    raise unknown_name("task", spec, {*in_data, *EMBEDDED})
+    return _loader(spec, data)(seed=seed)
+
+
+def check_task(spec: str | Path, *, data: Path | None = None) -> None:
+    """Check that there is a task of that spec, as `load_task` looks for it; no image is read.
+
+    Whether the hub has a dataset is not asked.
+
+    Raises:
+        UsageError: There is no task of that name.
+        DataError: There is no such file or folder.
+    """
+    _loader(spec, data)
 
 
 def task_names(data: Path | None = None) -> list[str]:
@@ -83,11 +85,27 @@ def _looks_like_path(spec: str) -> bool:
     )
 
 
-def _load_path(path: Path, seed: int) -> Task:
+def _loader(spec: str | Path, data: Path | None) -> Callable[..., Task]:
+    if isinstance(spec, str) and spec.startswith(HUB_PREFIX):
+        return partial(load_hub, spec.removeprefix(HUB_PREFIX))
+    if isinstance(spec, Path) or _looks_like_path(spec):
+        return _path_loader(Path(spec))
+    if data is not None:
+        _require_folder(data)
+        for path in (data / f"{spec}.npz", data / spec):
+            if spec and path.exists():
+                return _path_loader(path)
+    if spec in EMBEDDED:
+        return partial(load_embedded, spec)
+    in_data = [] if data is None else task_names(data)
+    raise unknown_name("task", spec, {*in_data, *EMBEDDED})
+
+
+def _path_loader(path: Path) -> Callable[..., Task]:
     if path.is_dir():
-        return load_folder(path, seed=seed)
+        return partial(load_folder, path)
     if path.is_file():
-        return load_npz(path, seed=seed)
+        return partial(load_npz, path)
     raise DataError(f"{path}: no such file or folder; expected a task as .npz or as a folder of images")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from mergeward.recipe import validated
 from mergeward.tasks import Task
 from mergeward.testbed import base_path
 from mergeward.workflow.job import distinct_names
+from mergeward.workflow.learning import learning_setting
 from mergeward.workflow.opened import PreparedTask, open_base, open_base_file, open_task, with_weights
 
 SHOWN_STEPS = 8
@@ -46,6 +47,7 @@ def harden(  # noqa: PLR0913 - one argument an option
     seed: int = 0,
     others: Sequence[str | Path] = (),
     parameters: Mapping[str, Any] | None = None,
+    on_collapse: Callable[[str], None] | None = None,
 ) -> Path:
     """Run a defense on a merged model and write the result.
 
@@ -62,6 +64,8 @@ def harden(  # noqa: PLR0913 - one argument an option
         seed: Seed of everything random, the tasks' splits among it.
         others: Other models of the same base, for defenses that need some: folders, hub ids, or `embedded`.
         parameters: The defense's own parameters by name.
+        on_collapse: Called for each task whose predictions collapsed onto few classes, with what happened in
+            words. The model is written all the same, and its card says so.
 
     Returns:
         `out`.
@@ -97,6 +101,9 @@ def harden(  # noqa: PLR0913 - one argument an option
         weights = {source: _read(named[source], names) for source in named}
         problem = HardenProblem(merged.encoder, _read(origin, names), unlabelled, seed, weights)
         hardened = run_defense(info, problem, settings)
+        if on_collapse is not None:
+            for reason in hardened.record["collapsed"].values():
+                on_collapse(reason)
         suspects = [(Path(model).name, merged.source), ("base", origin), *named.items()]
         marked = tuple(name for name, source in suspects if carries_mark(source))
         inputs: dict[str, Checkpoint | Adapter] = {"model": merged.source, "base": origin}
@@ -105,7 +112,11 @@ def harden(  # noqa: PLR0913 - one argument an option
             kind="hardened",
             method=info.name,
             package=info.package,
-            parameters=settings.model_dump(mode="json", by_alias=True),
+            parameters={
+                **settings.model_dump(mode="json", by_alias=True),
+                "tasks": [task.name for task in unlabelled],
+                **learning_setting(unlabelled),
+            },
             seed=seed,
             inputs=dict(zip(inputs, digest_all(list(inputs.values())), strict=True)),
             backdoor=bool(marked),

@@ -23,9 +23,10 @@ from mergeward.checkpoint import (
     resolve_scope,
     whole_tensors,
 )
-from mergeward.errors import RecipeError
+from mergeward.errors import RecipeError, UnsupportedError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
 from mergeward.merge.adaptive.learning import Store
+from mergeward.merge.adaptive.mask_parameters import MaskParameters
 from mergeward.merge.adaptive.surgery import Repair, SurgeryParameters, operate
 from mergeward.merge.layers import check_slices
 from mergeward.merge.method import MethodInfo, Parameters
@@ -36,6 +37,7 @@ from mergeward.merge.static.problem import StaticMerge, StaticProblem
 from mergeward.merge.stream import check_static, merge_static
 from mergeward.provenance import Provenance, printable
 from mergeward.recipe import ModelEntry, Recipe, as_given, load_recipe, validated
+from mergeward.tasks import check_task
 from mergeward.vision import SURGERY, Clip
 from mergeward.workflow.masks import check_masks, open_masks, read_masks
 from mergeward.workflow.opened import open_base_file, with_weights
@@ -47,6 +49,7 @@ MASKS_INPUT = "masks"
 """What saved masks are called there."""
 
 CPU = torch.device("cpu")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Merged(NamedTuple):
@@ -60,7 +63,7 @@ class Merged(NamedTuple):
     """
 
     pieces: Iterable[Piece]
-    record: Mapping[str, Any] = MappingProxyType({})
+    record: Mapping[str, Any] = NOTHING
     repairs: Mapping[str, Repair] = MappingProxyType({})
     masks: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({})
 
@@ -181,18 +184,19 @@ class MergeJob:
             store=store,
         )
 
-    def provenance(self, inputs: Mapping[str, str]) -> Provenance:
+    def provenance(self, inputs: Mapping[str, str], learning: Mapping[str, Any] = NOTHING) -> Provenance:
         """Return the record of its output.
 
         Args:
             inputs: SHA-256 of the base and of every contribution, by name.
+            learning: What else decides the outcome where it learns from images.
         """
         marked = self.backdoored
         return Provenance(
             kind="merge",
             method=self.info.name,
             package=self.info.package,
-            parameters=dict(self.recorded),
+            parameters={**self.recorded, **learning},
             seed=self.seed,
             inputs=dict(inputs),
             backdoor=bool(marked),
@@ -237,13 +241,15 @@ def open_job(recipe: Recipe, stack: ExitStack, *, device: torch.device = CPU) ->
     contributions = [_contribution(entry.model, base, stack) for entry in entries.values()]
     scope = resolve_scope(recipe.scope, base)
     check_compatible(base, contributions, scope)
+    if learner(info, recipe) is not None:
+        _check_learning(recipe, base, scope)
     if recipe.slices is not None:
         check_slices(recipe.slices, scope)
     per_model = {key: entry.parameters for key, entry in entries.items()}
     settings = schedule(info, recipe.parameters, per_model, scope)
     masks = None if recipe.masks is None else stack.enter_context(open_masks(recipe.masks))
     if masks is not None:
-        check_masks(masks, base, scope)
+        check_masks(masks, _mask_names(settings.default.parameters), base, scope)
     names = distinct_names([entry.model for entry in entries.values()])
     recorded = _recorded(recipe, settings, dict(zip(names, entries.values(), strict=True)), device)
     return MergeJob(
@@ -283,11 +289,18 @@ def checked_method(recipe: Recipe) -> tuple[MethodInfo, dict[str, ModelEntry]]:
     check_parameters(info, recipe.parameters, {key: entry.parameters for key, entry in entries.items()})
     if recipe.masks is not None and not info.learns_masks:
         raise RecipeError(f"recipe: masks: {info.name} has no masks to take from a file")
-    learner = info.name if info.needs_images else "surgery" if surgery_parameters(recipe) else None
+    on_images = learner(info, recipe)
     for key, entry in entries.items():
-        if learner is not None and entry.task is None:
-            raise RecipeError(f"{key}.task: missing; {learner} learns from images of each task")
+        if on_images is not None and entry.task is None:
+            raise RecipeError(f"{key}.task: missing; {on_images} learns from images of each task")
     return info, entries
+
+
+def learner(info: MethodInfo, recipe: Recipe) -> str | None:
+    """Return what of a merge learns from images: the method, or surgery on top; None if nothing does."""
+    if info.needs_images:
+        return info.name
+    return None if recipe.surgery is None else "surgery"
 
 
 def surgery_parameters(recipe: Recipe) -> SurgeryParameters | None:
@@ -316,13 +329,39 @@ def _contribution(model: str, base: Checkpoint, stack: ExitStack) -> Checkpoint 
     return contribution
 
 
+def _check_learning(recipe: Recipe, base: Checkpoint, scope: Sequence[str]) -> None:
+    """Check that the tasks are there, and that what takes part is the image tower of a CLIP.
+
+    Raises:
+        UsageError: There is no task of a name.
+        DataError: There is no such file or folder.
+        UnsupportedError: Another scope.
+    """
+    if set(scope) != set(resolve_scope("vision", base)):
+        raise UnsupportedError(
+            f"recipe: scope: {recipe.scope!r} takes in tensors of {base.name} beyond the image encoder; "
+            "what learns from images merges that alone (scope: vision)"
+        )
+    for entry in recipe.models:
+        if entry.task is not None:
+            check_task(entry.task, data=None if recipe.data is None else Path(recipe.data))
+
+
+def _mask_names(parameters: Parameters) -> tuple[str, ...]:
+    return parameters.mask_names if isinstance(parameters, MaskParameters) else ()
+
+
 def _recorded(
     recipe: Recipe, settings: Schedule[Any, Any], entries: Mapping[str, ModelEntry], device: torch.device
 ) -> dict[str, Any]:
     """Return everything that was set; what differs from tensor to tensor as the recipe has it."""
     parameters, models = settings.default
     each = {
-        name: {**_dump(own), **as_given(_keys(own), entry.parameters, recipe.parameters)}
+        name: {
+            **_dump(own),
+            **as_given(_keys(own), entry.parameters, recipe.parameters),
+            **({} if entry.task is None else {"task": entry.task}),
+        }
         for (name, entry), own in zip(entries.items(), models, strict=True)
     }
     place = {} if device.type == "cpu" else {"device": device.type}

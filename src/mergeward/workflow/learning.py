@@ -63,8 +63,19 @@ def learning_identity(tasks: Sequence[UnlabelledTask]) -> str:
     That is every image and every head, the numbers of threads and processes, and the versions of what
     computes.
     """
+    numbers = f"{package_version()} {torch.__version__} {thread_count()} {process_count()}"
+    return f"{numbers} {images_digest(tasks)}"
+
+
+def learning_setting(tasks: Sequence[UnlabelledTask]) -> dict[str, object]:
+    """Return what a provenance record says of it: which images, and how many threads and processes."""
+    processes = {"processes": process_count()} if process_count() > 1 else {}
+    return {"images_sha256": images_digest(tasks), "threads": thread_count(), **processes}
+
+
+def images_digest(tasks: Sequence[UnlabelledTask]) -> str:
+    """Return the SHA-256 of the images and heads of tasks."""
     digest = hashlib.sha256()
-    digest.update(f"{package_version()} {torch.__version__} {thread_count()} {process_count()}".encode())
     for task in tasks:
         digest.update(f"\0{task.name}\0{list(task.images.shape)}\0{list(task.head.shape)}\0".encode())
         digest.update(task.images.contiguous().numpy().data)

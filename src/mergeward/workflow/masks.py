@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +73,26 @@ def has_masks(folder: Path) -> bool:
     return exists(folder / MASKS)
 
 
-def check_masks(masks: Checkpoint, base: Checkpoint, scope: Sequence[str]) -> None:
+def check_masks(masks: Checkpoint, names: Collection[str], base: Checkpoint, scope: Sequence[str]) -> None:
     """Check by names and shapes that masks are for the tensors of a merge; none is read.
+
+    Args:
+        masks: Saved masks, open.
+        names: The masks that the merge has.
+        base: The base.
+        scope: Names of the tensors that take part.
 
     Raises:
         CheckpointError: They are not.
     """
+    saved = _by_mask(masks)
+    if set(saved) != set(names):
+        raise CheckpointError(
+            f"{masks.path}: has the masks {', '.join(sorted(saved))}, expected {', '.join(sorted(names))}"
+        )
     expected = {name: base.tensors[name] for name in scope}
-    for mask, names in _by_mask(masks).items():
-        found = {name: masks.tensors[f"{mask}/{name}"] for name in names}
+    for mask, own in saved.items():
+        found = {name: masks.tensors[f"{mask}/{name}"] for name in own}
         check_same_tensors(f"{masks.path}: mask {mask!r}", found, expected)
 
 

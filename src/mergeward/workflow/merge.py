@@ -23,7 +23,7 @@ from mergeward.provenance import CARD, Provenance, model_card, plain
 from mergeward.recipe import Recipe
 from mergeward.vision import SURGERY, Clip, surgery_files
 from mergeward.workflow.job import CPU, Merged, as_recipe, checked_method, open_job
-from mergeward.workflow.learning import SECONDS, StateFile, learning_identity
+from mergeward.workflow.learning import SECONDS, StateFile, learning_identity, learning_setting
 from mergeward.workflow.masks import MASKS, mask_files
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
 
@@ -108,7 +108,9 @@ def merge(
             for name in job.backdoored:
                 on_marked(name)
         clip, tasks = _images(info, recipe) if job.learns else (None, [])
-        record = job.provenance(dict(zip(job.inputs, digest_all(list(job.inputs.values())), strict=True)))
+        digests = digest_all(list(job.inputs.values()))
+        learning = learning_setting(tasks) if tasks else {}
+        record = job.provenance(dict(zip(job.inputs, digests, strict=True)), learning)
         card = partial(
             model_card,
             record,

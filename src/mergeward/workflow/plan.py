@@ -11,6 +11,7 @@ from typing import Any
 from mergeward.checkpoint import SHARD_BYTES, vacant
 from mergeward.checkpoint.shards import plan_shards
 from mergeward.compute import find_device, thread_count, use_threads
+from mergeward.merge.adaptive.mask_parameters import MaskParameters
 from mergeward.merge.mergekit import without_idle
 from mergeward.merge.static.problem import BLOCK, StaticMerge
 from mergeward.recipe import Recipe
@@ -20,6 +21,15 @@ from mergeward.workflow.merge import check_device
 NO_HASH = "0" * 64
 VALUES_HELD = 10
 """About how many float32 numbers a block merge holds for each value that it is at."""
+
+STORED_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+"""Bytes of a value of a task vector, by how an adaptive merge keeps it."""
+
+WEIGHTS_HELD = 3
+"""Numbers an adaptive merge holds for each weight: base, merged weight, gradient."""
+
+MASK_HELD = 3.5
+"""The same for each weight of a mask: logit, two moments of Adam, and noise in half the bytes."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,8 @@ class MergePlan:
         copied_tensors: How many are taken from the base.
         read_bytes: Size of all that is read to merge, once.
         passes: How often the task vectors are read, in words.
-        memory_bytes: About how much memory the merge holds, besides the program itself.
+        memory_bytes: About how much memory the merge holds, besides the program itself; for one that learns
+            from images, besides what a pass over a batch of them takes.
         files: Size of each weights file of the output, in bytes.
         warnings: What the user should know before.
         notes: What stands in the recipe and has no effect.
@@ -105,6 +116,14 @@ def plan_merge(
         )
 
 
+def _learning_bytes(job: MergeJob) -> float:
+    """Return how many bytes are held for each weight while images are learnt from, but for activations."""
+    parameters = job.schedule.default.parameters
+    stored = STORED_BYTES[getattr(parameters, "task_vectors", "float32")]
+    masks = len(parameters.mask_names) if isinstance(parameters, MaskParameters) else 0
+    return stored * len(job.contributions) + 4 * (WEIGHTS_HELD + MASK_HELD * masks)
+
+
 def _read_bytes(job: MergeJob) -> int:
     base = sum(info.nbytes for info in job.base.tensors.values())
     return base + sum(one.tensors[name].nbytes for one in job.contributions for name in job.scope)
@@ -122,7 +141,7 @@ def _memory_bytes(job: MergeJob, ready: StaticMerge | None) -> int:
     """Return about how many bytes are held: the parts at work, of which each thread has one and two wait."""
     sizes = [job.base.tensors[name].numel for name in job.scope]
     if job.learns:
-        return 4 * sum(sizes) * (len(job.contributions) + 3)
+        return int(sum(sizes) * _learning_bytes(job))
     whole = ready is not None and ready.whole
     part = max(sizes) if whole else min(max(sizes), BLOCK)
     held = VALUES_HELD + (len(job.contributions) if whole else 0)

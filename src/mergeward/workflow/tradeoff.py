@@ -173,6 +173,8 @@ def _checked(recipe: Recipe, alphas: Sequence[float]) -> Sequence[float]:
     info, _ = checked_method(recipe)
     if "alpha" not in info.parameters.model_fields:
         raise UsageError(f"{info.name} has no alpha to vary; dam has")
+    if recipe.masks is not None:
+        raise UsageError("recipe: masks: alpha has a say in the learning of masks alone; leave them out")
     if not alphas or len(set(alphas)) < len(alphas):
         raise UsageError(f"alpha: expected different numbers, found {list(alphas)}")
     for alpha in alphas:

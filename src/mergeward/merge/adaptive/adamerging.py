@@ -17,7 +17,7 @@ from mergeward.merge.method import MethodInfo
 
 
 class AdaMergingParameters(SessionParameters):
-    """Parameters of AdaMerging; the defaults are those of the paper and its code."""
+    """Parameters of AdaMerging; the defaults are those of the paper and its code, but for half the images."""
 
     steps: int = Field(default=500, ge=0, description="Adam steps (AdaMerging: 500)")
     lr: float = Field(default=1e-3, ge=0, description="Adam step size (AdaMerging: 1e-3)")

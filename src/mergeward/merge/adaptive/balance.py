@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mergeward.errors import MergewardError
 from mergeward.merge.adaptive.batches import sample, to_unit
 from mergeward.merge.adaptive.heads import apply_heads
 from mergeward.merge.adaptive.objectives import entropy
@@ -84,10 +85,15 @@ def balance_of(
         tasks: Images and heads.
         seed: Chooses the images of a task that has more.
         dtype: Type of the pixels and the heads.
+
+    Raises:
+        MergewardError: Features are NaN or infinite: the weights have gone where nothing can be computed.
     """
     chosen = [sample(task, BALANCE_IMAGES, seed) for task in tasks]
     chunks = torch.split(torch.cat(chosen), CHUNK)
     features = torch.cat([encode(to_unit(chunk, dtype)) for chunk in chunks])
+    if not torch.isfinite(features).all():
+        raise MergewardError("the model's features are not finite numbers; nothing was written")
     logits = apply_heads(
         features, [task.head.to(dtype) for task in tasks], [len(images) for images in chosen]
     )

@@ -101,5 +101,6 @@ class Coefficients:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state_dict` returned."""
         self._values.copy_(state["values"])
-        self._carried = state.get("carried")
+        carried = state.get("carried")
+        self._carried = None if carried is None else carried.to(self._values)
         self.optimizer.load_state_dict(state)

@@ -3,8 +3,8 @@
 Two variants, one implementation (`mask_learning`); what tells them apart is in `VARIANTS` and
 `DamParameters.RELEASED_NUMBERS`.
 
-`paper` is the algorithm as published. The paper's own pages leave details open. Each is named here, with the
-choice taken:
+`paper` is our reading of the algorithm, from accounts of the paper, whose own pages could not be read whole.
+What these leave open is named here, with the choice taken:
 
 - L_safe: `consistency` (cross-entropy on perturbed images against the prediction for the clean ones), the
   very quantity that the perturbation climbs; `entropy` on perturbed images is what the released code
@@ -81,8 +81,8 @@ class DamParameters(CoefficientParameters, PerturbationParameters, VariantParame
 
     variant: Variant = Field(
         default="paper",
-        description="`paper`: the algorithm as published; `released`: the authors' code, step by step, with "
-        "its defaults",
+        description="`paper`: our reading of the published algorithm; `released`: the authors' code, step by "
+        "step, with its defaults",
     )
     alpha: float = Field(
         default=0.1, ge=0, description="weight of L_safe in L_total = L_perf + alpha L_safe (released: 0.1)"
@@ -97,6 +97,11 @@ class DamParameters(CoefficientParameters, PerturbationParameters, VariantParame
         description="what the Task-Shared mask steps down: L_perf, or L_total at the last perturbation "
         "(left open by the paper; released: has no such mask)",
     )
+
+    @property
+    def mask_names(self) -> tuple[str, ...]:
+        """What the masks of the variant are called."""
+        return VARIANTS[self.variant].masks
 
     @property
     def safety(self) -> Safety:

@@ -49,6 +49,11 @@ class MaskParameters(SessionParameters, DrawnMasks):
 
     steps: int = Field(default=1000, ge=0, description="alternations that learn the masks (released: 1000)")
 
+    @property
+    def mask_names(self) -> tuple[str, ...]:
+        """What the masks are called: one, unless a method has more."""
+        return ("shared",)
+
 
 class CoefficientParameters(MaskParameters):
     """The same for those that learn coefficients too."""

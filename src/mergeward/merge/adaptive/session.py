@@ -35,7 +35,9 @@ class SessionParameters(Parameters):
         default=0.3, ge=0, le=1, description="starting value of every coefficient (AdaMerging: 0.3)"
     )
     batch_size: int = Field(
-        default=16, ge=1, description="adapt images a task and batch (AdaMerging and DAM: 16)"
+        default=16,
+        ge=1,
+        description="adapt images a task and batch (DAM: 16; AdaMerging: two batches of 16 a step)",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -58,8 +60,8 @@ class SessionParameters(Parameters):
     )
     step_sizes: StepSizes = Field(
         default="constant",
-        description="`cosine` lets the step sizes fall to zero over each stage; `one_cycle` lets them "
-        "rise over its first tenth, too",
+        description="`cosine` lets the step sizes of what is merged (coefficients, masks, weights) fall to "
+        "zero over each stage; `one_cycle` lets them rise over its first tenth, too",
     )
     patience: int | None = Field(
         default=None,
@@ -157,11 +159,6 @@ class Session:
     def logits(self, images: Tensor) -> list[Tensor]:
         """Return the logits `[B_t, C_t]` of each task for one batch, by one pass of the encoder."""
         return apply_heads(self.engine.features(images), self._heads, self.batches.sizes)
-
-    def step_coefficients(self, loss: Tensor) -> None:
-        """Let the coefficients take one step down a loss; theta stays until the next merge."""
-        self.engine.backward(loss)
-        self.step_along()
 
     def gradient(self, images: Tensor, loss: ImageLoss) -> Learnt:
         """Fill the engine's gradient with that of a loss over a batch, in place of the last one.
