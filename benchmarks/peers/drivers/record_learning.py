@@ -1,0 +1,242 @@
+"""Runs a few steps of FusionBench's own learning merges on a tiny encoder, and prints what they learnt.
+
+Its output is kept as `tests/merge/adaptive/fusion_bench_learning.json`; the test there makes the same inputs.
+The classes are driven as their own commands drive them, but for what they would fetch: models, images and
+heads are made here, masks are drawn from a seeded generator, and a bare stand-in takes the place of
+Lightning's fabric.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from fusion_bench.method.adamerging.layer_wise_adamerging import LayerWiseAdaMergingAlgorithm
+from fusion_bench.method.adamerging.task_wise_adamerging import TaskWiseAdaMergingAlgorithm
+from fusion_bench.method.concrete_subspace.clip_concrete_adamerging import (
+    ConcreteLayerWiseAdaMergingForCLIP,
+    ConcreteTaskWiseAdaMergingForCLIP,
+)
+from fusion_bench.method.concrete_subspace.clip_concrete_task_arithmetic import (
+    ConcreteTaskArithmeticAlgorithmForCLIP,
+)
+from fusion_bench.method.concrete_subspace.clip_post_defense import PostDefenseAWMAlgorithmForCLIP
+from fusion_bench.method.concrete_subspace.clip_safe_concrete_adamerging import (
+    ConcreteSafeTaskWiseAdaMergingForCLIP,
+)
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+TASKS = ("warm", "cold")
+IMAGES, SIDE, CELL = 4, 224, 56
+WIDTH, FEATURES, CLASSES = 8, 5, 3
+MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.3, 0.2)
+STEPS, NOISE_SEED = 4, 7
+NUMBERS = {
+    "optimizer": "adam",
+    "merge_dtype": None,
+    "max_steps": STEPS,
+    "max_adamerging_steps": STEPS,
+    "lr": 0.05,
+    "base_lr": 1.0,
+    "adv_lr": 0.3,
+    "adamerging_lr": 0.02,
+    "scaling_factor": 0.3,
+    "init_values": 0.3,
+    "weights": None,
+    "adv_weight": 0.7,
+    "initial_logits": 0,
+    "temperature": 0.5,
+    "clamp_weights": False,
+    "tie_weights": True,
+    "strict": False,
+    "save_interval": 10**9,
+}
+
+
+class Encoder(nn.Module):
+    """Mean colours of a 4 x 4 grid, and two layers."""
+
+    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
+        super().__init__()
+        self.first = nn.Linear(3 * (SIDE // CELL) ** 2, WIDTH)
+        self.second = nn.Linear(WIDTH, FEATURES)
+        self.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return unit features of normalised pixels."""
+        hidden = F.gelu(self.first(F.avg_pool2d(pixels, CELL).flatten(1)))
+        return F.normalize(self.second(hidden), dim=-1)
+
+
+def inputs() -> dict[str, Any]:
+    """Return models, images and heads; the test makes the same."""
+    generator = np.random.default_rng(0)
+    grid = 3 * (SIDE // CELL) ** 2
+    shapes = {
+        "first.weight": (WIDTH, grid),
+        "first.bias": (WIDTH,),
+        "second.weight": (FEATURES, WIDTH),
+        "second.bias": (FEATURES,),
+    }
+
+    def drawn(scale: float) -> dict[str, np.ndarray]:
+        return {name: scale * generator.standard_normal(shape) for name, shape in shapes.items()}
+
+    base = drawn(0.5)
+    models = {task: {name: base[name] + move for name, move in drawn(0.4).items()} for task in TASKS}
+    images = {task: generator.integers(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=np.uint8) for task in TASKS}
+    heads = {task: 4 * generator.standard_normal((CLASSES, FEATURES)) for task in TASKS}
+    return {"base": base, "models": models, "images": images, "heads": heads}
+
+
+def merged(made: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the models merged by task arithmetic; the test makes the same."""
+    base, models = made["base"], made["models"].values()
+    return {name: base[name] + 0.3 * sum(one[name] - base[name] for one in models) for name in base}
+
+
+class Fabric:
+    """What the classes ask of Lightning's fabric, on one processor."""
+
+    is_global_zero = True
+
+    def setup(self, *modules: Any) -> Any:
+        """Return what was given, which says where it is."""
+        for one in modules:
+            one.device = torch.device("cpu")
+        return modules if len(modules) > 1 else modules[0]
+
+    def to_device(self, value: Any) -> Any:
+        """Return what was given."""
+        return value
+
+    def backward(self, loss: Tensor, **options: Any) -> None:
+        """Compute gradients."""
+        loss.backward(**options)
+
+    def log_dict(self, *_: Any, **__: Any) -> None:
+        """Log nothing."""
+
+
+class Driven:
+    """Stands before one of the classes, and gives it what it would load."""
+
+    def __init__(self) -> None:
+        super().__init__(DictConfig(NUMBERS))  # type: ignore[call-arg]
+        self._made = inputs()
+        self._own_fabric = self._fabric = Fabric()
+        self.modelpool = SimpleNamespace(
+            model_names=list(TASKS),
+            load_model=self._model,
+            config=SimpleNamespace(tta_datasets=[{"name": task} for task in TASKS]),
+        )
+
+    def _model(self, name: str) -> nn.Module:
+        made = self._made
+        if name == "merge":
+            return Encoder(merged(made)).double()
+        return Encoder(made["base"] if name == "_pretrained_" else made["models"][name]).double()
+
+    @property
+    def fabric(self) -> Fabric:
+        """The stand-in."""
+        return self._own_fabric
+
+    @property
+    def is_debug_mode(self) -> bool:
+        """Run as many steps as asked for."""
+        return False
+
+    def get_shuffled_test_loader_iter(self, task: str, **_: Any) -> Iterator[tuple[Tensor, None]]:
+        """Return all images of a task, normalised."""
+        mean, std = (torch.tensor(values).double().view(3, 1, 1) for values in (MEAN, STD))
+        return iter([((torch.from_numpy(self._made["images"][task]) / 255.0 - mean) / std, None)])
+
+    def compute_logits(self, module: Any, images: Any, task: str) -> Tensor:
+        """Return the logits of images; some classes hand over the whole batch."""
+        pixels = images[0] if isinstance(images, tuple) else images
+        return module(pixels) @ torch.from_numpy(self._made["heads"][task]).T
+
+    def print_profile_summary(self, *_: Any, **__: Any) -> None:
+        """Print nothing."""
+
+
+def adamerging(algorithm: type) -> dict[str, Any]:
+    """Return the coefficients that AdaMerging learnt."""
+    driven = type("Driven", (Driven, algorithm), {})()
+    name = "task" if algorithm is TaskWiseAdaMergingAlgorithm else "layer"
+    module = getattr(driven, f"construct_{name}_wise_merged_model")(driven.modelpool)
+    module = driven.test_time_adaptation(module)
+    return {"coefficients": _listed(module.merge_weight)}
+
+
+def concrete(algorithm: type) -> dict[str, Any]:
+    """Return the logits of the mask that was learnt, then the coefficients learnt under a draw of it."""
+    driven = type("Driven", (Driven, algorithm), {})()
+    module, mask = driven.setup_models()
+    driven.train_mask(module, mask)
+    found: dict[str, Any] = {"logits": _values(mask)}
+    if hasattr(driven, "pertubed_model"):
+        found["perturbation"] = _ends(driven.pertubed_model.perturbed_input)
+    if hasattr(driven, "run_adamerging"):
+        with torch.no_grad():
+            drawn = mask.sample_mask(mask_type="continuous", temperature=NUMBERS["temperature"])
+        driven.run_adamerging(module, {name: one / one.mean() for name, one in drawn.items()})
+        found["coefficients"] = _listed(module.merge_weight)
+    return found
+
+
+def awm() -> dict[str, Any]:
+    """Return the logits of the mask on the change of a merged model, and the perturbation."""
+    driven = type("Driven", (Driven, PostDefenseAWMAlgorithmForCLIP), {})()
+    merged, base, mask = driven.setup_models()
+    driven.train_mask(merged, base, mask)
+    return {"logits": _values(mask), "perturbation": _ends(driven.pertubed_model.perturbed_input)}
+
+
+def _values(mask: Any) -> dict[str, Any]:
+    return {name: _listed(value) for name, value in mask.named_parameters()}
+
+
+def _ends(perturbation: Tensor) -> list[Any]:
+    """Return the corners of each task's perturbation."""
+    return _listed(perturbation[:, :, :: SIDE - 1, :: SIDE - 1])
+
+
+def _listed(values: Tensor) -> list[Any]:
+    """Return numbers to six places."""
+    return np.round(values.detach().double().numpy(), 6).tolist()
+
+
+def main() -> None:
+    """Print what each class learnt."""
+    uniform = torch.rand
+    jobs = {
+        "adamerging-task": lambda: adamerging(TaskWiseAdaMergingAlgorithm),
+        "adamerging-layer": lambda: adamerging(LayerWiseAdaMergingAlgorithm),
+        "concrete_task_arithmetic": lambda: concrete(ConcreteTaskArithmeticAlgorithmForCLIP),
+        "concrete_adamerging-task": lambda: concrete(ConcreteTaskWiseAdaMergingForCLIP),
+        "concrete_adamerging-layer": lambda: concrete(ConcreteLayerWiseAdaMergingForCLIP),
+        "dam-task": lambda: concrete(ConcreteSafeTaskWiseAdaMergingForCLIP),
+        "awm": awm,
+    }
+    found = {}
+    for name, job in jobs.items():
+        generator = torch.Generator().manual_seed(NOISE_SEED)
+        torch.rand = lambda *shape, own=generator, **options: uniform(*shape, generator=own, **options)
+        with contextlib.redirect_stdout(io.StringIO()):
+            found[name] = job()
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
