@@ -109,13 +109,25 @@ def test_a_full_disk_is_named(empty_cache: Path) -> None:
     assert folders(empty_cache) == [empty_cache / "kind"]
 
 
-@pytest.mark.parametrize("harm", ["changed", "gone", "more"])
+def test_what_its_making_met_is_not_put_on_the_store(empty_cache: Path) -> None:
+    def search(_folder: Path) -> None:
+        Path("nowhere").read_text()
+
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        artefact("kind", CONFIGURATION, search)
+    assert folders(empty_cache) == [empty_cache / "kind"]
+
+
+@pytest.mark.parametrize("harm", ["changed", "gone", "more", "hashes gone"])
 def test_a_damaged_one_is_told_and_made_again(
     harm: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = artefact("kind", CONFIGURATION, writer()) / "content.txt"
     if harm == "gone":
         file.unlink()
+    elif harm == "hashes gone":
+        file.with_name("contents.json").unlink()
+        file.write_text("mode")
     else:
         (file if harm == "changed" else file.with_name("other.txt")).write_text("mode")
     monkeypatch.setattr(cache, "_intact", set())  # as another process

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from mergeward.errors import OutputError
+from mergeward.errors import UNWRITABLE, OutputError
 from mergeward.shared import CONTENTS, SharedStore, sha256
 
 CONFIGURATION = "configuration.json"
@@ -59,17 +59,28 @@ def artefact(
 
     Raises:
         OutputError: A store cannot be written.
+        OSError: What `make` met, if it is no matter of writing.
     """
     final = artefact_folder(kind, configuration)
     try:
         if not (final in _intact and final.is_dir()):
             _have(final, configuration, make, shared)
+    except _MakingError as error:
+        raise error.cause from None
     except OSError as error:
         raise OutputError(f"cache folder {final.parent}: {error.strerror or error}") from error
     _intact.add(final)
     if shared is not None and (final / CONTENTS).is_file():
         shared.keep(_name(final), final)
     return final
+
+
+class _MakingError(Exception):
+    """What the making of an artefact met, not the store."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 def artefact_folder(kind: str, configuration: Mapping[str, Any]) -> Path:
@@ -99,18 +110,27 @@ def _is_whole(folder: Path) -> bool:
     """Whether an artefact is there with the contents it was made with."""
     if not folder.is_dir():
         return False
-    if not (folder / CONTENTS).is_file():
-        return True  # made before hashes were kept
     try:
         return bool(json.loads((folder / CONTENTS).read_bytes()) == _hashes(folder))
-    except ValueError:
-        return False
+    except (ValueError, FileNotFoundError):
+        return False  # damaged, or half removed
 
 
 def _discard(folder: Path) -> None:
     if folder.is_dir():
         _log.warning("%s is damaged; it is made again", folder)
-        shutil.rmtree(folder)
+        remove_artefact(folder)
+
+
+def remove_artefact(folder: Path) -> None:
+    """Remove an artefact; interrupted, it leaves nothing that would be taken for one.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    doomed = folder.with_name(f".{folder.name}-removed-{os.getpid()}")
+    folder.replace(doomed)
+    shutil.rmtree(doomed)
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -128,7 +148,12 @@ def _fetch(final: Path, shared: SharedStore) -> bool:
 
 def _make(final: Path, configuration: Mapping[str, Any], make: Callable[[Path], None]) -> None:
     with _scratch(final) as folder:
-        make(folder)
+        try:
+            make(folder)
+        except OSError as error:
+            if error.errno in UNWRITABLE:
+                raise
+            raise _MakingError(error) from error
         (folder / CONFIGURATION).write_text(json.dumps(configuration, indent=2, sort_keys=True))
         (folder / CONTENTS).write_text(json.dumps(_hashes(folder), indent=2))
         folder.replace(final)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -153,7 +154,7 @@ def test_what_was_measured_with_another_version_is_measured_again(
 ) -> None:
     path = tmp_path / "run.sqlite"
     run_plan(plan_run(smallest, tiny_clip, colour_data), path)
-    monkeypatch.setattr("mergeward.bench.workshop.package_version", lambda: "another")
+    monkeypatch.setattr("mergeward.bench.workshop.versions", lambda: "another")
     workshop_at.cache_clear()  # it has worked out its keys
     done = run_plan(plan_run(smallest, tiny_clip, colour_data), path, resume=True)
     workshop_at.cache_clear()
@@ -171,10 +172,25 @@ def test_a_file_that_is_no_run_is_not_gone_on_with(
     assert path.read_text().startswith("no database")
 
 
-def test_what_is_being_made_is_not_cleaned_away(empty_cache: Path) -> None:
-    (empty_cache / "merge" / ".key-abcd").mkdir(parents=True)
-    assert clean() == {"merge": 0, "hardened": 0}
-    assert (empty_cache / "merge" / ".key-abcd").is_dir()
+def test_what_is_being_made_is_not_cleaned_away_and_what_was_left_is(empty_cache: Path) -> None:
+    begun = empty_cache / "merge" / ".key-abcd"
+    begun.mkdir(parents=True)
+    (begun / "weights").write_text("half")
+    with FileLock(empty_cache / "merge" / "key.lock"):
+        assert clean() == {"merge": 0, "hardened": 0}
+    assert begun.is_dir()
+    assert clean() == {"merge": 4, "hardened": 0}
+    assert not begun.exists()
+
+
+def test_tasks_of_one_name_are_refused(
+    suite_of: Make, tiny_clip: Path, colour_data: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(colour_data / "warm.npz", other / "warm.npz")
+    with pytest.raises(UsageError, match="two of the name 'warm'"):
+        plan_run(suite_of(tasks=["warm", str(other / "warm.npz")]), tiny_clip, colour_data)
 
 
 def test_a_failed_cell_stops_no_other_and_is_tried_again(
@@ -341,9 +357,9 @@ def test_a_task_without_data_and_a_class_that_there_is_not(
 
 def test_as_many_processes_as_have_cores_for_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERGEWARD_THREADS", "2")
-    monkeypatch.setattr("os.cpu_count", lambda: 9)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(9)), raising=False)
     assert local_engine() == Processes(4)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3})
     assert isinstance(local_engine(), InProcess)
     with pytest.raises(UsageError, match="--workers 0"):
         local_engine(0)

@@ -153,6 +153,8 @@ def test_a_backdoor_in_another_task_is_measured_there(suite_of: Make) -> None:
         ),
         ({"attacks": [{"attack": "badnets", "parameters": {"patch": 1}}]}, RecipeError, "patch"),
         ({"sweep": {"method.wight": [1]}}, UsageError, "did you mean 'method.weight'"),
+        ({"sweep": {"attacker.steps": ["x"]}}, RecipeError, "training"),
+        ({"sweep": {"attacker.task": [1.5]}}, RecipeError, "task"),
     ],
 )
 def test_a_name_that_there_is_not_is_refused_by_name(
@@ -168,6 +170,9 @@ def test_a_name_that_there_is_not_is_refused_by_name(
     [
         ({"metods": []}, "metods: unknown key; did you mean 'methods'"),
         ({"training": {"step": 1}}, "did you mean 'steps'"),
+        ({"training": {"steps": 1.5}}, "expected a whole number"),
+        ({"attacker": [1]}, "attacker"),
+        ({"attacker": {"parameters": 3}}, "parameters"),
         ({"attacks": [{"attack": "badnets", "tsk": 1}]}, "tsk: unknown key; did you mean 'task'"),
         ({"methods": ["ties", "ties"]}, "'ties' appears twice"),
         ({"methods": []}, "methods"),
@@ -196,6 +201,20 @@ def test_a_key_that_there_is_not_is_refused_with_the_closest(
         (
             {"attacks": [{"name": "x", "adversaries": [{"attack": "badnets"}, {"attack": "badnets"}]}]},
             "two attackers in one place",
+        ),
+        (
+            {
+                "attacks": [
+                    {
+                        "name": "x",
+                        "adversaries": [
+                            {"attack": "badnets", "task": 0},
+                            {"attack": "badnets", "target_task": 0},
+                        ],
+                    }
+                ]
+            },
+            "two attackers of one task",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mergeward.bench.compare import compare
+from mergeward.bench.compare import compare, differing, missing
 from mergeward.bench.estimate import T_95, estimate
 from mergeward.bench.export import FORMS, export
 from mergeward.bench.measure import Measured
@@ -74,9 +74,17 @@ def test_seeds_that_agree_are_no_surer_of_other_images_than_one() -> None:
 
 def test_one_seed_speaks_of_its_test_images() -> None:
     assert (estimate([[Rate(8, 10)]]).low, estimate([[Rate(8, 10)]]).high) == Rate(8, 10).interval
-    two = estimate([[Rate(80, 100), Rate(60, 100)]])
+    rates = Rate(80, 100), Rate(60, 100)
+    two = estimate([rates])
     assert two.mean == pytest.approx(0.7)
-    assert two.high - two.mean == pytest.approx(1.959964 * ((0.16 + 0.24) / 100) ** 0.5 / 2)
+    for found, end in ((two.low, 0), (two.high, 1)):
+        errors = [rate.interval[end] - rate.value for rate in rates]
+        assert abs(found - two.mean) == pytest.approx((errors[0] ** 2 + errors[1] ** 2) ** 0.5 / 2)
+
+
+def test_certain_rates_have_intervals_alone_and_together() -> None:
+    one, two = (estimate([[Rate(100, 100)] * count] * 3) for count in (1, 2))
+    assert one.low < two.low < two.mean == two.high == 1  # twice the images tell more
 
 
 def test_an_attacked_merge_stands_beside_its_controls() -> None:
@@ -164,6 +172,14 @@ def test_changes_within_and_beyond_the_intervals() -> None:
     after = run_of((cell("attacked merge", 0, "badnets"), rates(61, 20)))
     found = {change.measure: change.is_beyond for change in compare(before, after)}
     assert found == {"accuracy": False, "success": True, "transfer": True}
+
+
+def test_what_was_not_measured_and_what_differs_is_told() -> None:
+    whole = three_seeds()
+    assert missing(whole) == 0
+    assert missing(replace(whole, planned=len(whole.cells) + 2)) == 2
+    assert differing(whole, whole) == ()
+    assert differing(whole, replace(whole, about={**whole.about, "base": "another"})) == ("base",)
 
 
 def test_what_one_run_lacks_is_a_change() -> None:

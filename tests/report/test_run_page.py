@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from browser import Browser
-from invented_run import a_run
+from invented_run import a_line, a_run
 from mergeward.report import write_run_page
 from mergeward.report.run_page import _title
-from mergeward.report.scatter import pareto
+from mergeward.report.scatter import pareto, scatter
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,16 @@ def test_runs_of_one_suite_are_told_apart_by_their_files(tmp_path: Path) -> None
     text = (tmp_path / "two.html").read_text()
     assert text.count("<figcaption>BadNets (before/run.sqlite)</figcaption>") == 1
     assert text.count("<figcaption>BadNets (after/run.sqlite)</figcaption>") == 1
+
+
+def test_merges_of_other_tasks_are_not_compared() -> None:
+    few, many = (a_line("attacked merge", {"tasks": n}, n / 10) for n in (2, 6))
+    plots = scatter([replace(few, tasks=("a", "b")), replace(many, tasks=tuple("abcdef"))])
+    assert [plot.title for plot in plots] == ["BadNets, 2 tasks", "BadNets, 6 tasks"]
+
+
+def test_charts_may_make_pictures_of_themselves(page: Path) -> None:
+    assert "img-src data: blob:" in page.read_text()
 
 
 def test_the_front_is_of_what_nothing_beats() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from mergeward.cache import cache_root
+from mergeward.cache import cache_root, remove_artefact
 
 MODELS = ("merge", "hardened")
 """Kinds of artefacts that take the room and are made again from the contributions in little time."""
@@ -30,10 +30,29 @@ def clean(*, everything: bool = False, dry_run: bool = False) -> dict[str, int]:
 
 def _clean(folder: Path, dry_run: bool) -> int:
     freed = 0
-    # what begins with a dot is being made just now
+    # what begins with a dot is not finished
     for artefact in sorted(path for path in folder.glob("[!.]*") if path.is_dir()):
-        freed += sum(path.stat().st_size for path in artefact.rglob("*") if path.is_file())
+        freed += _size(artefact)
         if not dry_run:
             with FileLock(f"{artefact}.lock"):  # nobody is making it now
-                shutil.rmtree(artefact, ignore_errors=True)
+                remove_artefact(artefact)
+    return freed + _clean_unfinished(folder, dry_run)
+
+
+def _clean_unfinished(folder: Path, dry_run: bool) -> int:
+    """Remove what runs that were killed had begun to make, or to remove: `.KEY-...`."""
+    freed = 0
+    for begun in sorted(path for path in folder.glob(".*-*") if path.is_dir()):
+        key = begun.name[1:].partition("-")[0]
+        try:
+            with FileLock(folder / f"{key}.lock", timeout=0):
+                freed += _size(begun)
+                if not dry_run:
+                    shutil.rmtree(begun, ignore_errors=True)
+        except Timeout:
+            continue  # somebody is at it
     return freed
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

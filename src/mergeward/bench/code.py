@@ -1,16 +1,27 @@
-"""Which code an artefact was made with, so that changed code makes it anew."""
+"""Which code an artefact was made with, and which versions, so that others make it anew."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mergeward.provenance import package_version
+
 OWN = "mergeward"
+
+
+@cache
+def versions() -> str:
+    """Return the versions that figures depend on, in words."""
+    packages = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy")]
+    return ", ".join([f"mergeward {package_version()}", *packages, f"Python {platform.python_version()}"])
 
 
 @cache

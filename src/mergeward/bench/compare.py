@@ -48,6 +48,16 @@ def compare(before: RunFile, after: RunFile) -> list[Change]:
     return [change for change in changes if change.before != change.after]
 
 
+def missing(run: RunFile) -> int:
+    """Return how many cells of a run were not measured: they failed, or it was not run to its end."""
+    return (run.planned or len(run.cells)) - len(run.done)
+
+
+def differing(before: RunFile, after: RunFile) -> tuple[str, ...]:
+    """Return in what two runs differ before any figure: the base, the data or its images."""
+    return tuple(key for key in ("base", "data", "images") if before.about.get(key) != after.about.get(key))
+
+
 def _figure(line: Line | None, measure: str) -> Estimate | None:
     return None if line is None else getattr(line, measure)
 

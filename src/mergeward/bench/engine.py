@@ -118,7 +118,11 @@ class Processes:
             while queue or running:
                 while queue and len(running) < self.workers:
                     index, job = queue.popleft()
-                    running[pool.submit(perform, site, index, job)] = (index, job)
+                    try:
+                        running[pool.submit(perform, site, index, job)] = (index, job)
+                    except BrokenProcessPool:
+                        queue.appendleft((index, job))
+                        return list(running.values())
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     try:
                         result = future.result()
@@ -139,10 +143,15 @@ def local_engine(workers: int | None = None) -> Engine:
         UsageError: It is below one.
     """
     if workers is None:
-        workers = max(1, (os.cpu_count() or 1) // thread_count())
+        workers = max(1, _cores() // thread_count())
     if workers < 1:
         raise UsageError(f"--workers {workers}: expected a positive whole number")
     return InProcess() if workers == 1 else Processes(workers)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def perform(site: Site, index: int, job: Job) -> Result:

@@ -40,7 +40,7 @@ def estimate(seeds: Sequence[Sequence[Rate]]) -> Estimate:
 
     The interval is Student's t over the seeds, cut to [0, 1]: it speaks of other splits, contributions and
     merges. One seed tells nothing of those; its interval speaks of other test images only, Wilson's for a
-    single rate, and by the normal approximation for the mean of several. Seeds that happen to agree tell no
+    single rate, and combined from those for the mean of several. Seeds that happen to agree tell no
     more of other images than one of them does: the interval is never narrower than theirs in the mean.
 
     Args:
@@ -60,13 +60,17 @@ def estimate(seeds: Sequence[Sequence[Rate]]) -> Estimate:
 
 
 def _of_images(rates: Sequence[Rate]) -> tuple[float, float]:
-    """Return the interval of one seed's mean, which speaks of other test images only."""
-    if len(rates) == 1:
-        return rates[0].interval
+    """Return the interval of one seed's mean, which speaks of other test images only.
+
+    The distances of Wilson's limits from the single rates add up as independent errors do (the method of
+    variance estimates recovery, Zou and Donner, Statistics in Medicine 2008): a mean of rates that are all 0
+    or 1 has an interval, too.
+    """
     mean = fmean(rate.value for rate in rates)
-    variance = sum(rate.value * (1 - rate.value) / rate.trials for rate in rates)
-    half = Z_95 * math.sqrt(variance) / len(rates)
-    return mean - half, mean + half
+    below, above = (
+        math.hypot(*(rate.value - rate.interval[end] for rate in rates)) / len(rates) for end in (0, 1)
+    )
+    return mean - below, mean + above
 
 
 def _quantile(freedom: int) -> float:

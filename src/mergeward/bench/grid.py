@@ -162,6 +162,13 @@ class _Pool:
             raise UsageError(
                 f"suite {self.suite.name}: attack {variant.entry.name!r} has two attackers in one place"
             )
+        own = [entry for entry in places.values() if not entry.is_partner]
+        aims = [entry.backdoor.target_task for entry in own if entry.backdoor]
+        if len(set(aims)) < len(aims):
+            raise UsageError(
+                f"suite {self.suite.name}: attack {variant.entry.name!r} has two attackers of one task; "
+                "their figures could not be told apart"
+            )
         if self.absent & places.keys():
             raise UsageError(
                 f"suite {self.suite.name}: sweep.absent: the attacker of {variant.entry.name!r} is left out"

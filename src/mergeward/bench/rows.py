@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mergeward.bench.code import versions
 from mergeward.bench.cost import Cost
 from mergeward.bench.grid import Cell
 from mergeward.bench.measure import Outcome
 from mergeward.bench.models import packages
 from mergeward.compute import thread_count
-from mergeward.provenance import package_version
 
 
 @dataclass(frozen=True)
@@ -119,13 +118,6 @@ def _row(key: str, position: int, cell: Cell, **values: Any) -> CellRow:
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         **values,
     )
-
-
-@cache
-def versions() -> str:
-    """Return the versions that figures depend on, in words."""
-    packages = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy")]
-    return ", ".join([f"mergeward {package_version()}", *packages, f"Python {platform.python_version()}"])
 
 
 @cache

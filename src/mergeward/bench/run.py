@@ -18,7 +18,7 @@ from mergeward.bench.suite import Suite
 from mergeward.bench.variants import check_suite
 from mergeward.bench.workshop import Workshop
 from mergeward.cache import content_key
-from mergeward.errors import unknown_name
+from mergeward.errors import UsageError, unknown_name
 from mergeward.progress import track
 from mergeward.shared import shared_store
 
@@ -126,7 +126,9 @@ def plan_run(suite: Suite, base: Path, data: Path | None = None, store: str | No
     check_suite(suite)
     site = Site(base, data, None if store is None else shared_store(store).url)
     workshop = workshop_at(site)
-    listed = expand(suite, suite.task_specs(data))
+    specs = suite.task_specs(data)
+    _check_names(suite, [workshop.task(spec, suite.seeds[0]).name for spec in specs])
+    listed = expand(suite, specs)
     _check_targets(workshop, listed)
     cells = {cell_key(workshop, cell): cell for cell in listed}
     made = tuple(_distinct(workshop, cells.values()))
@@ -189,6 +191,17 @@ def run_plan(
         failed = {row.cell for row in run.failed}
         writer.show(gallery(workshop, (cell for key, cell in plan.cells.items() if key not in failed)))
     return RunSummary(out, run.number - len(run.failed), len(finished), tuple(run.failed), outdated)
+
+
+def _check_names(suite: Suite, names: Sequence[str]) -> None:
+    """Check that results can tell the tasks apart, which they know by their names.
+
+    Raises:
+        UsageError: Two have one name.
+    """
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise UsageError(f"suite {suite.name}: tasks: two of the name {name!r}")
 
 
 def _tasks(plan: Plan) -> tuple[str, ...]:

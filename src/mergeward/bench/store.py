@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -177,7 +177,7 @@ def read_run(path: Path) -> RunFile:
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected what 'mergeward bench run' wrote")
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(_connect_to_read(path)) as connection:
             about, planned = _about(connection, path), _entries(connection).get(PLANNED)
             cells = tuple(
                 _cell_row(row) for row in connection.execute("SELECT * FROM cells ORDER BY position")
@@ -195,8 +195,20 @@ def read_run(path: Path) -> RunFile:
     )
 
 
+def names_of(runs: Sequence[RunFile]) -> list[str]:
+    """Return what runs are called beside one another: their suites, or their files where suites repeat."""
+    suites = [str(run.about["suite"]["name"]) for run in runs]
+    return suites if len(set(suites)) == len(suites) else [str(run.path) for run in runs]
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path)
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a run to be read; to be mended first where a process was killed while it wrote a cell."""
+    mode = "rw" if Path(f"{path}-journal").exists() else "ro"
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)
 
 
 def _create(connection: sqlite3.Connection, about: Mapping[str, Any]) -> None:

@@ -38,10 +38,16 @@ hyphens for underscores."""
 TRAINING_KEYS = tuple(entry.name for entry in fields(FinetuneConfig) if entry.name != "seed")
 
 
+WHOLE = ("steps", "batch_size", "warmup_steps")
+"""Those that are whole numbers."""
+
+
 def _known_training(values: Mapping[str, Any]) -> Mapping[str, Any]:
     for key in values:
         if key not in TRAINING_KEYS:
             raise ValueError(f"unknown key {key!r}{suggestion(key, TRAINING_KEYS)}")
+        if key in WHOLE and not isinstance(values[key], int):
+            raise ValueError(f"{key}: {values[key]!r}, expected a whole number")
     return values
 
 
@@ -218,6 +224,8 @@ class Suite(Part):
         if not isinstance(value, dict) or not isinstance(value.get("attacks"), list):
             return value
         defaults = value.get("attacker") or {}
+        if not isinstance(defaults, dict):
+            return value
         return {**value, "attacks": [_with_defaults(entry, defaults) for entry in value["attacks"]]}
 
     @field_validator("contributions", mode="before")
@@ -355,6 +363,7 @@ def _joined(defaults: Mapping[str, Any], given: object) -> object:
     nested = {
         key: {**(defaults.get(key) or {}), **(given.get(key) or {})}
         for key in ("parameters", "training")
-        if key in defaults or key in given
+        if all(isinstance(values.get(key) or {}, dict) for values in (defaults, given))
+        and (key in defaults or key in given)
     }
     return {**defaults, **given, **nested}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from mergeward.attack import attack_info
 from mergeward.attack.problem import Aim
@@ -25,7 +25,7 @@ from mergeward.errors import RecipeError, UnsupportedError, UsageError, suggesti
 from mergeward.merge.adaptive.surgery import SurgeryParameters
 from mergeward.merge.registry import method
 from mergeward.merge.schedule import check_parameters
-from mergeward.recipe import validated
+from mergeward.recipe import describe, validated
 from mergeward.workflow.backdoor import attack_settings
 
 NONE = "none"
@@ -200,7 +200,10 @@ def _placed(one: Adversary, axes: Axes) -> Adversary:
             fields["training"][key] = value
         else:
             fields[key] = value
-    return one.model_copy(update=fields)
+    try:
+        return Adversary.model_validate({**one.model_dump(), **fields})
+    except ValidationError as error:
+        raise RecipeError(f"sweep: {describe(error, Adversary)}") from error
 
 
 def _attack_keys(one: Adversary) -> set[str]:

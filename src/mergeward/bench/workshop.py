@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mergeward.attack import SavedTrigger, attack_info, load_trigger
 from mergeward.attack.problem import Aim
-from mergeward.bench.code import code_digest
+from mergeward.bench.code import code_digest, versions
 from mergeward.bench.cost import Cost, costed, read_cost
 from mergeward.bench.models import Backdoor, Base, Contribution, Hardened, Merged, Model
 from mergeward.cache import artefact, artefact_folder, content_key
@@ -33,7 +33,6 @@ from mergeward.evaluate import predict
 from mergeward.merge.adaptive.surgery import operate
 from mergeward.merge.registry import method
 from mergeward.merge.stream import merge_static
-from mergeward.provenance import package_version
 from mergeward.shared import SharedStore
 from mergeward.tasks import Task, load_task
 from mergeward.train import finetune as train
@@ -94,7 +93,7 @@ class Workshop:
         """Return all that decides a model, JSON-like."""
         match model:
             case Base():
-                return {"base": self._base_key}
+                return self._common
             case Contribution():
                 return self._contribution_key(model)
             case Merged():
@@ -178,7 +177,7 @@ class Workshop:
     @cached_property
     def _common(self) -> dict[str, Any]:
         return {
-            "versions": [package_version(), torch.__version__],
+            "versions": versions(),
             "threads": thread_count(),
             "base": self._base_key,
         }

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from mergeward.bench.clean import clean
-from mergeward.bench.compare import compare
+from mergeward.bench.compare import compare, differing, missing
 from mergeward.bench.engines import ENGINES, choose_engine
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.export import FORMS, export
@@ -159,8 +159,17 @@ def compare_command(
     after: Annotated[Path, typer.Argument(help="Another such file.")],
     json: Json = False,
 ) -> int:
-    """Say what changed from one run to another; exit with 1 when something did beyond its intervals."""
-    changes = compare(read_run(before), read_run(after))
+    """Say what changed from one run to another.
+
+    Exits with 1 when something did beyond its intervals, or cells of the second were not measured.
+    """
+    first, second = read_run(before), read_run(after)
+    for run in (first, second):
+        if missing(run):
+            warn(f"{run.path}: {missing(run)} cells were not measured")
+    for what in differing(first, second):
+        warn(f"the runs have other {what}")
+    changes = compare(first, second)
     beyond = [change for change in changes if change.is_beyond]
     if json:
         print_json([asdict(change) | {"beyond": change.is_beyond} for change in changes])
@@ -171,7 +180,7 @@ def compare_command(
             table.add_row(one.line, one.measure, *marks)
         show(table)
         say(f"{len(changes)} figures changed, {len(beyond)} of them beyond their intervals")
-    return CHANGED if beyond else 0
+    return CHANGED if beyond or missing(second) else 0
 
 
 @bench_app.command("log")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 
-from mergeward.errors import MergewardError, OutputError, UsageError
+from mergeward.errors import UNWRITABLE, MergewardError, OutputError, UsageError
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
 
 

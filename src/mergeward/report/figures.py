@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergeward.bench.store import RunFile
+from mergeward.bench.store import RunFile, names_of
 from mergeward.bench.summary import summarise
 from mergeward.checkpoint import atomic_directory
 from mergeward.errors import missing_extra
@@ -42,7 +42,8 @@ def write_figures(runs: Sequence[RunFile], out: Path) -> tuple[Path, ...]:
         UnsupportedError: Matplotlib is not installed.
         OutputError: The folder exists already, or cannot be written.
     """
-    drawings = [drawing for run in runs for drawing in _drawings(run)]
+    named = zip(names_of(runs), runs, strict=True)
+    drawings = [drawing for name, run in named for drawing in _drawings(name, run)]
     with atomic_directory(out) as folder:
         names = [name for title, draw in drawings for name in _write(folder, _file_name(title), draw)]
     return tuple(out / name for name in names)
@@ -51,12 +52,12 @@ def write_figures(runs: Sequence[RunFile], out: Path) -> tuple[Path, ...]:
 Drawing = tuple[str, Callable[["Axes"], None]]
 
 
-def _drawings(run: RunFile) -> list[Drawing]:
-    suite, lines = str(run.about["suite"]["name"]), summarise(run)
+def _drawings(name: str, run: RunFile) -> list[Drawing]:
+    lines = summarise(run)
     return [
-        *((f"{suite} accuracy against success {one.title}", _scatter(one)) for one in scatter.scatter(lines)),
+        *((f"{name} accuracy against success {one.title}", _scatter(one)) for one in scatter.scatter(lines)),
         *(
-            (f"{suite} {one.measure} over {one.axis} {one.title}", _curves(one))
+            (f"{name} {one.measure} over {one.axis} {one.title}", _curves(one))
             for one in curves.curves(lines)
         ),
     ]

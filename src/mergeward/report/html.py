@@ -55,12 +55,14 @@ def assets(*more: str) -> dict[str, Any]:
     """Return the style and the scripts of pages, and the policy under which a page runs these and no others.
 
     Args:
-        more: Scripts of this package that the page needs besides, in order.
+        more: Scripts of this package that the page needs besides, in order. Those that draw charts make
+            pictures to be saved, within the page (`blob:`).
     """
     scripts = [_asset(name) for name in ("page.js", *more)]
     allowed = " ".join(f"'{_integrity(script)}'" for script in scripts)
     policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; "
+        f"default-src 'none'; img-src data:{' blob:' if more else ''}; style-src 'unsafe-inline'; "
+        f"script-src {allowed}; "
         "base-uri 'none'; form-action 'none'"
     )
     return {"style": _asset("page.css"), "scripts": scripts, "policy": policy}

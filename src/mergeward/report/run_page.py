@@ -10,7 +10,7 @@ from typing import TypeVar
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.export import as_record
 from mergeward.bench.gallery import TriggerPicture
-from mergeward.bench.store import RunFile
+from mergeward.bench.store import RunFile, names_of
 from mergeward.bench.summary import Line as Summary
 from mergeward.bench.summary import summarise
 from mergeward.report import curves, interactive, scatter
@@ -58,7 +58,7 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    named = dict(zip(_names(runs), map(summarise, runs), strict=True))
+    named = dict(zip(names_of(runs), map(summarise, runs), strict=True))
     records = [{"suite": name, **as_record(line)} for name, lines in named.items() for line in lines]
     plots = _titled({name: scatter.scatter(lines) for name, lines in named.items()})
     swept = _titled({name: curves.curves(lines) for name, lines in named.items()})
@@ -80,12 +80,6 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
         )
     )
     write_text(path, page)
-
-
-def _names(runs: Sequence[RunFile]) -> list[str]:
-    """Return what runs are called beside one another: their suites, or their files where suites repeat."""
-    suites = [str(run.about["suite"]["name"]) for run in runs]
-    return suites if len(set(suites)) == len(suites) else [str(run.path) for run in runs]
 
 
 def _together(grids: Mapping[str, Grid]) -> Grid:

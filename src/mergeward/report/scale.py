@@ -73,8 +73,8 @@ def scale(axis: str, lines: Sequence[Line]) -> Scale:
 def shown_value(axis: str, line: Line) -> str:
     """Return the value of a line on an axis as text: tasks by their names."""
     value = line.axes[axis]
-    if axis in TASKS:
-        return list(line.accuracy_by_task)[int(value)]
+    if axis in TASKS and isinstance(value, int):
+        return list(line.accuracy_by_task)[value]
     return f"{value:g}" if _is_number(axis, line) else str(value)
 
 

@@ -48,11 +48,15 @@ class Plot:
 
 
 def scatter(lines: Sequence[Line]) -> tuple[Plot, ...]:
-    """Return one plot for each attack of the attacked merges."""
+    """Return one plot for each attack of the attacked merges, and each list of tasks they are measured on."""
     attacked = [line for line in lines if line.kind == "attacked merge" and line.success is not None]
-    triggers = dict.fromkeys(line.trigger for line in attacked)
+    groups: dict[tuple[str, tuple[str, ...]], list[Line]] = {}
+    for line in attacked:
+        groups.setdefault((line.trigger, line.tasks), []).append(line)
+    counts = {tasks for _, tasks in groups}
     return tuple(
-        _plot(trigger, [line for line in attacked if line.trigger == trigger]) for trigger in triggers
+        _plot(trigger, members, f", {len(tasks)} tasks" if len(counts) > 1 else "")
+        for (trigger, tasks), members in groups.items()
     )
 
 
@@ -71,7 +75,7 @@ def pareto(figures: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def _plot(trigger: str, lines: Sequence[Line]) -> Plot:
+def _plot(trigger: str, lines: Sequence[Line], beside: str) -> Plot:
     figures = [(line.success.mean if line.success else 0.0, line.accuracy.mean) for line in lines]
     points = tuple(
         Point(
@@ -90,7 +94,7 @@ def _plot(trigger: str, lines: Sequence[Line]) -> Plot:
     values = "; ".join(f"{point.name}: {point.text}" for point in points)
     attack, _, rest = trigger.partition(" ")
     return Plot(
-        f"{label(attack)} {rest}".strip(),
+        f"{label(attack)} {rest}".strip() + beside,
         points,
         tuple(front),
         f"Accuracy against attack success of merges with {label(attack)}. {values}.",
