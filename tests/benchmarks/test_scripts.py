@@ -114,7 +114,7 @@ def test_steps_are_timed_one_by_one() -> None:
 
 
 def test_a_tower_is_what_both_sides_build() -> None:
-    tower = adaptive.FULL.compared
+    tower = adaptive.FULL.tower
     model = CLIPVisionConfig(**tower.vision)
     assert (model.hidden_size, model.num_hidden_layers, model.patch_size) == (768, 12, 32)
     assert tower.model.shapes["visual_projection.weight"] == (model.projection_dim, 768)
@@ -280,19 +280,24 @@ def test_the_page_is_made_from_every_kind_of_figure(repository: Path) -> None:
     merge = {"setting": {"plain_mb": 1215}, "rows": [row], "growth": [point, other]}
     compared = {"setting": {}, "rows": [{**row, "name": "emr", "peer": "peft", "agreement": 1.0}]}
     step = {"name": "step of dam, float32, 6 of vit-b-32", "ours_seconds": 40.0}
-    grown = {"setting": "float32", "axis": "contributions", "x": 2, "seconds": 30.0, "peak_mb": 3000.0}
+    grown = {"axis": "Many", "unit": "contributions", "x": 2, "setting": "float32", "seconds": 30.0}
+    point_of_both = [
+        {**grown, "peak_mb": 3000.0},
+        {**grown, "axis": "Deep", "unit": "layers", "peak_mb": 9.0},
+    ]
     adaptive = {
         "setting": {"threads": 2},
         "rows": [step],
-        "growth": [grown, {**grown, "axis": "layers"}],
         "curves": [{"setting": "bfloat16", "total": [2.0, 1.0], "deviation": 0.0123}],
     }
-    figures = {"merge": merge, "adaptive": adaptive, "parity": compared}
+    growth = {"setting": {"threads": 2}, "points": point_of_both}
+    figures = {"merge": merge, "adaptive": adaptive, "adaptive_growth": growth, "parity": compared}
     page = write_benchmarks.updated(write_benchmarks.PAGE.read_text(encoding="utf-8"), figures)
     assert "| step of dam, float32, 6 of vit-b-32 | 40.00 |" in page
     assert "| bfloat16 | 2.0000 | 1.0000 | 1.23 % |" in page
-    assert "](benchmarks/adaptive.svg)" in page
-    assert write_benchmarks.adaptive_growth(adaptive).count("<polyline") == 4
+    assert "](benchmarks/adaptive_growth.svg)" in page
+    assert "| float32 | Many | 2 | 30.00 | 3.00 |" in page
+    assert adaptive_growth.picture(growth).count("<polyline") == 4
     assert "| average, 4 of vit-l-14 | 2.50 |" in page
     assert "](benchmarks/growth.svg)" in page
     assert "| 100 % |" in page

@@ -84,7 +84,7 @@ def test_what_is_wrong_is_refused_and_nothing_is_written(pool: Any, tmp_path: Pa
 
     refused(RecipeError, r"surgery\.ranks: unknown key; did you mean 'rank'", surgery={"ranks": 3})
     refused(RecipeError, r"models\[0\]\.task: missing; surgery learns", models=[{"model": pool.clean}])
-    refused(UnsupportedError, "image encoder only", scope="all")
+    refused(UnsupportedError, "beyond the image encoder", scope="all")
 
 
 def test_a_model_with_modules_is_not_hardened(pool: Any, operated: mw.MergeReport, tmp_path: Path) -> None:

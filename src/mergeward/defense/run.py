@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mergeward.defense.problem import DefenseInfo, Hardened, HardenProblem
 from mergeward.defense.session import balance
-from mergeward.merge.adaptive.balance import collapses
+from mergeward.merge.adaptive.balance import collapses, refuse_broken
 from mergeward.merge.method import Parameters
 
 
@@ -24,9 +24,11 @@ def run_defense(info: DefenseInfo, problem: HardenProblem, parameters: Parameter
     Raises:
         UsageError: Other models are missing, or not used.
         UnsupportedError: The defense does not apply to this architecture.
+        MergewardError: The predictions of what it made are no numbers.
     """
     info.check_others(len(problem.others))
     hardened = info.run(problem, parameters)
     start, end = balance(problem, problem.merged()), balance(problem, hardened.state)
+    refuse_broken(info.name, end)
     found = {"balance": {"start": start, "end": end}, "collapsed": collapses(start, end)}
     return Hardened(hardened.state, {**hardened.record, **found})

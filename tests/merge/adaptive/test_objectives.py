@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from mergeward.errors import MergewardError
 from mergeward.merge.adaptive import UnlabelledTask
-from mergeward.merge.adaptive.balance import balance_of, class_balance, collapses
+from mergeward.merge.adaptive.balance import balance_of, class_balance, collapses, refuse_broken
 from mergeward.merge.adaptive.objectives import entropy, predictions, total_cross_entropy, total_entropy
 
 
@@ -71,7 +72,9 @@ def test_a_collapse_is_a_loss_of_half_the_classes_beyond_the_first(before, after
         assert f"{before} of 10 classes in use at the start, {after} at the end" in found["0"]
 
 
-def test_features_that_are_no_numbers_are_refused() -> None:
+def test_predictions_that_are_no_numbers_are_refused() -> None:
     task = UnlabelledTask("one", torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.eye(2))
-    with pytest.raises(MergewardError, match="not finite"):
-        balance_of(lambda images: torch.full((len(images), 2), torch.nan), [task], seed=0)
+    for value in (1.0, torch.nan):
+        end = balance_of(lambda images, value=value: torch.full((len(images), 2), value), [task], seed=0)
+        with pytest.raises(MergewardError, match="for one are no finite") if value != 1 else nullcontext():
+            refuse_broken("a merge", end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -71,6 +72,24 @@ def collapses(start: Mapping[str, Balance], end: Mapping[str, Balance]) -> dict[
     }
 
 
+def refuse_broken(name: str, end: Mapping[str, Balance]) -> None:
+    """Check that a model still gives numbers.
+
+    Args:
+        name: What made it, for the error.
+        end: `class_balance` of every task afterwards.
+
+    Raises:
+        MergewardError: The predictions for a task are NaN: the weights have gone where nothing can be
+            computed.
+    """
+    broken = [task for task, one in end.items() if not math.isfinite(one["mean_entropy"])]
+    if broken:
+        raise MergewardError(
+            f"{name}: the predictions for {', '.join(broken)} are no finite numbers; nothing was written"
+        )
+
+
 @torch.no_grad()
 def balance_of(
     encode: Callable[[Tensor], Tensor],
@@ -85,15 +104,10 @@ def balance_of(
         tasks: Images and heads.
         seed: Chooses the images of a task that has more.
         dtype: Type of the pixels and the heads.
-
-    Raises:
-        MergewardError: Features are NaN or infinite: the weights have gone where nothing can be computed.
     """
     chosen = [sample(task, BALANCE_IMAGES, seed) for task in tasks]
     chunks = torch.split(torch.cat(chosen), CHUNK)
     features = torch.cat([encode(to_unit(chunk, dtype)) for chunk in chunks])
-    if not torch.isfinite(features).all():
-        raise MergewardError("the model's features are not finite numbers; nothing was written")
     logits = apply_heads(
         features, [task.head.to(dtype) for task in tasks], [len(images) for images in chosen]
     )

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mergeward.errors import MergewardError
-from mergeward.merge.adaptive.balance import Balance, balance_of, collapses
+from mergeward.merge.adaptive.balance import Balance, balance_of, collapses, refuse_broken
 from mergeward.merge.adaptive.batches import Batches
 from mergeward.merge.adaptive.coefficients import Coefficients
 from mergeward.merge.adaptive.heads import apply_head, apply_heads
@@ -237,8 +237,10 @@ class Session:
             masks: Learnt masks, if any.
 
         Raises:
-            MergewardError: The predictions for a task collapsed, and that is to be refused.
+            MergewardError: The predictions for a task are no numbers; or they collapsed, and that is to be
+                refused.
         """
+        refuse_broken("the merged model", record["balance"]["end"])
         found = collapses(record["balance"]["start"], record["balance"]["end"])
         if found and self._on_collapse == "refuse":
             raise MergewardError("; ".join(found.values()) + "; nothing was merged (on_collapse: refuse)")
