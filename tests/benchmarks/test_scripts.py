@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -29,20 +30,26 @@ parity = importlib.import_module("parity")
 NAMES = set(catalogue.PEERS)
 
 
-@pytest.mark.slow
-def test_the_quick_run_of_ours_alone(repository: Path, tmp_path: Path) -> None:
-    figures = tmp_path / "merge.json"
-    script = repository / "benchmarks" / "merge.py"
-    options = ["--quick", "--peers", "none", "--no-growth", "--only", "average", "--repeats", "1"]
+def quick_run(repository: Path, name: str, folder: Path, *options: str) -> tuple[Any, str]:
+    """Run a script on small inputs, and return the figures that it wrote and what it printed."""
+    figures = folder / f"{name}.json"
+    given = ["--quick", "--cache", str(folder / "cache"), "--json", str(figures), *options]
     done = subprocess.run(
-        [sys.executable, script, *options, "--cache", tmp_path / "cache", "--json", figures],
+        [sys.executable, repository / "benchmarks" / f"{name}.py", *given],
         check=False,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(repository / "src")},
     )
     assert done.returncode == 0, done.stderr
-    found = [Row(**one) for one in json.loads(figures.read_text())["rows"]]
+    return json.loads(figures.read_text()), done.stdout
+
+
+@pytest.mark.slow
+def test_the_quick_run_of_ours_alone(repository: Path, tmp_path: Path) -> None:
+    options = ["--peers", "none", "--no-growth", "--only", "average", "--repeats", "1"]
+    content, printed = quick_run(repository, "merge", tmp_path, *options)
+    found = [Row(**one) for one in content["rows"]]
     assert [one.name for one in found] == [
         "start-up",
         "refusal of a mistyped parameter",
@@ -56,22 +63,12 @@ def test_the_quick_run_of_ours_alone(repository: Path, tmp_path: Path) -> None:
     assert merged.limit_seconds is not None
     assert merged.ours_seconds > merged.limit_seconds > 0
     assert not list((tmp_path / "cache").glob("scratch-*"))
-    assert "average, 2 of quick-vit" in done.stdout
+    assert "average, 2 of quick-vit" in printed
 
 
 @pytest.mark.slow
 def test_the_quick_run_of_steps_of_ours_alone(repository: Path, tmp_path: Path) -> None:
-    figures = tmp_path / "adaptive.json"
-    options = ["--quick", "--peers", "none", "--no-curves", "--cache", tmp_path / "cache"]
-    done = subprocess.run(
-        [sys.executable, repository / "benchmarks" / "adaptive.py", *options, "--json", figures],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(repository / "src")},
-    )
-    assert done.returncode == 0, done.stderr
-    content = json.loads(figures.read_text())
+    content, _ = quick_run(repository, "adaptive", tmp_path, "--peers", "none", "--no-curves")
     found = [Row(**one) for one in content["rows"]]
     assert [one.name for one in found] == [
         f"step of dam, {setting}, 2 of quick-tower" for setting in adaptive.QUICK.settings
@@ -87,17 +84,7 @@ def test_the_quick_run_of_steps_of_ours_alone(repository: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_the_quick_run_of_growth(repository: Path, tmp_path: Path) -> None:
-    figures = tmp_path / "adaptive_growth.json"
-    options = ["--quick", "--cache", tmp_path / "cache", "--json", figures]
-    done = subprocess.run(
-        [sys.executable, repository / "benchmarks" / "adaptive_growth.py", *options],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(repository / "src")},
-    )
-    assert done.returncode == 0, done.stderr
-    content = json.loads(figures.read_text())
+    content, _ = quick_run(repository, "adaptive_growth", tmp_path)
     found = {(one["unit"], one["x"]) for one in content["points"]}
     assert found == {("contributions", 2), ("layers", 1), ("layers", 2)}
     assert all(one["seconds"] > 0 and one["peak_mb"] > 100 for one in content["points"])

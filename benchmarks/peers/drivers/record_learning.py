@@ -32,6 +32,7 @@ from fusion_bench.method.concrete_subspace.clip_safe_concrete_adamerging import 
     ConcreteSafeTaskWiseAdaMergingForCLIP,
 )
 from omegaconf import DictConfig
+from stand_in import Driven, Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -104,30 +105,7 @@ def merged(made: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: base[name] + 0.3 * sum(one[name] - base[name] for one in models) for name in base}
 
 
-class Fabric:
-    """What the classes ask of Lightning's fabric, on one processor."""
-
-    is_global_zero = True
-
-    def setup(self, *modules: Any) -> Any:
-        """Return what was given, which says where it is."""
-        for one in modules:
-            one.device = torch.device("cpu")
-        return modules if len(modules) > 1 else modules[0]
-
-    def to_device(self, value: Any) -> Any:
-        """Return what was given."""
-        return value
-
-    def backward(self, loss: Tensor, **options: Any) -> None:
-        """Compute gradients."""
-        loss.backward(**options)
-
-    def log_dict(self, *_: Any, **__: Any) -> None:
-        """Log nothing."""
-
-
-class Driven:
+class Made(Driven):
     """Stands before one of the classes, and gives it what it would load."""
 
     def __init__(self) -> None:
@@ -146,16 +124,6 @@ class Driven:
             return Encoder(merged(made)).double()
         return Encoder(made["base"] if name == "_pretrained_" else made["models"][name]).double()
 
-    @property
-    def fabric(self) -> Fabric:
-        """The stand-in."""
-        return self._own_fabric
-
-    @property
-    def is_debug_mode(self) -> bool:
-        """Run as many steps as asked for."""
-        return False
-
     def get_shuffled_test_loader_iter(self, task: str, **_: Any) -> Iterator[tuple[Tensor, None]]:
         """Return all images of a task, normalised."""
         mean, std = (torch.tensor(values).double().view(3, 1, 1) for values in (MEAN, STD))
@@ -166,13 +134,10 @@ class Driven:
         pixels = images[0] if isinstance(images, tuple) else images
         return module(pixels) @ torch.from_numpy(self._made["heads"][task]).T
 
-    def print_profile_summary(self, *_: Any, **__: Any) -> None:
-        """Print nothing."""
-
 
 def adamerging(algorithm: type) -> dict[str, Any]:
     """Return the coefficients that AdaMerging learnt."""
-    driven = type("Driven", (Driven, algorithm), {})()
+    driven = type("Driven", (Made, algorithm), {})()
     name = "task" if algorithm is TaskWiseAdaMergingAlgorithm else "layer"
     module = getattr(driven, f"construct_{name}_wise_merged_model")(driven.modelpool)
     module = driven.test_time_adaptation(module)
@@ -181,7 +146,7 @@ def adamerging(algorithm: type) -> dict[str, Any]:
 
 def concrete(algorithm: type) -> dict[str, Any]:
     """Return the logits of the mask that was learnt, then the coefficients learnt under a draw of it."""
-    driven = type("Driven", (Driven, algorithm), {})()
+    driven = type("Driven", (Made, algorithm), {})()
     module, mask = driven.setup_models()
     driven.train_mask(module, mask)
     found: dict[str, Any] = {"logits": _values(mask)}
@@ -197,7 +162,7 @@ def concrete(algorithm: type) -> dict[str, Any]:
 
 def awm() -> dict[str, Any]:
     """Return the logits of the mask on the change of a merged model, and the perturbation."""
-    driven = type("Driven", (Driven, PostDefenseAWMAlgorithmForCLIP), {})()
+    driven = type("Driven", (Made, PostDefenseAWMAlgorithmForCLIP), {})()
     merged, base, mask = driven.setup_models()
     driven.train_mask(merged, base, mask)
     return {"logits": _values(mask), "perturbation": _ends(driven.pertubed_model.perturbed_input)}

@@ -23,6 +23,7 @@ from fusion_bench.method.concrete_subspace.clip_safe_concrete_adamerging import 
 )
 from omegaconf import DictConfig
 from safetensors.torch import load_file
+from stand_in import Driven, Fabric
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
@@ -67,32 +68,7 @@ class Pool:
         return model
 
 
-class Fabric:
-    """What the class asks of Lightning's fabric, on one processor."""
-
-    is_global_zero = True
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def setup(self, *modules: Any) -> Any:
-        """Return what was given."""
-        return modules if len(modules) > 1 else modules[0]
-
-    def to_device(self, value: Any) -> Any:
-        """Return what was given."""
-        return value
-
-    def backward(self, loss: Tensor) -> None:
-        """Compute gradients."""
-        loss.backward()
-
-    def log_dict(self, metrics: Any, step: int) -> None:
-        """Note the time; the class calls this at the end of every step."""
-        self.times.append(time.perf_counter())
-
-
-class Dam(ConcreteSafeTaskWiseAdaMergingForCLIP):
+class Dam(Driven, ConcreteSafeTaskWiseAdaMergingForCLIP):
     """The class, without what it would load."""
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -105,16 +81,6 @@ class Dam(ConcreteSafeTaskWiseAdaMergingForCLIP):
         self._projection = load_file(job["base"])[PROJECTION]
         self._head = torch.randn(CLASSES, len(self._projection), generator=generator)
 
-    @property
-    def fabric(self) -> Fabric:
-        """The stand-in."""
-        return self._own_fabric
-
-    @property
-    def is_debug_mode(self) -> bool:
-        """Run as many steps as asked for."""
-        return False
-
     def get_shuffled_test_loader_iter(self, task: str, **_: Any) -> Iterator[tuple[Tensor, None]]:
         """Return batches that are there already."""
         return iter([(self._images, None)])
@@ -124,9 +90,6 @@ class Dam(ConcreteSafeTaskWiseAdaMergingForCLIP):
         features = module(images).pooler_output @ self._projection.T
         features = features / features.norm(dim=-1, keepdim=True)
         return 100 * features @ (self._head / self._head.norm(dim=-1, keepdim=True)).T
-
-    def print_profile_summary(self, *_: Any, **__: Any) -> None:
-        """Print nothing."""
 
     def run(self, modelpool: Any) -> None:
         """Learn the masks, the first of its two stages; what it prints is dropped."""
