@@ -80,7 +80,7 @@ def test_a_fortified_merge_is_what_the_method_makes_of_the_same_contributions(
             laboratory.seed,
             claims=["warm", "cold", "mild"],
         )
-        expected = info.run(problem, info.parameters(initial_coefficient=0.5, **quick)).weights
+        expected = info.run(problem, info.parameters(**quick)).weights
         assert found is not None
         assert not any(one.requires_grad for one in found.parameters())
         assert all(torch.equal(found.state_dict()[name], value) for name, value in expected.items())

@@ -105,7 +105,7 @@ def test_fortify_merges_by_the_method_of_that_name(tiny_clip: Path, models: list
     asked = {"parameters": {"weight": 0.5, "lambda": 0.4}}
     found = done(tiny_clip, with_tasks(models), "fortify", **asked)
     assert found.recipe.merge_method == "fortify"
-    assert found.recipe.parameters == {"initial_coefficient": 0.2}
+    assert found.recipe.parameters == {}
     assert "suspect: bad; the merge is fortified" in found.note
 
 

@@ -9,17 +9,19 @@ FORTIFY = "fortify"
 """The method that a merge of suspects is fortified by."""
 
 
-def common_coefficient(recipe: Recipe) -> float | None:
-    """Return the coefficient of every task vector in a merge that can be fortified, or None."""
+def can_be_fortified(recipe: Recipe) -> bool:
+    """Whether a recipe adds all task vectors with one coefficient between 0 and 1, as `fortify` does.
+
+    Where contributions have weights of their own, or are subtracted, the merge is meant to be another one.
+    """
     own = [entry.parameters for entry in recipe.models]
     if method(recipe.merge_method).name != "task_arithmetic" or any(own):
-        return None
+        return False
     if not all(entry.task for entry in recipe.models) or recipe.parameters.keys() - {"weight", "lambda"}:
-        return None
+        return False
     info = method(recipe.merge_method)
     weight = recipe.parameters.get("weight", info.model_parameters.model_fields["weight"].default)
     scale = recipe.parameters.get("lambda", 1.0)
     if not all(isinstance(value, int | float) for value in (weight, scale)):
-        return None
-    coefficient = weight * scale
-    return coefficient if 0 <= coefficient <= 1 else None
+        return False
+    return 0 <= weight * scale <= 1

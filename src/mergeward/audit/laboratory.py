@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mergeward.audit.fortified import FORTIFY, common_coefficient
+from mergeward.audit.fortified import FORTIFY, can_be_fortified
 from mergeward.checkpoint import Adapter, Checkpoint, Floats, whole_tensors
 from mergeward.errors import CheckpointError, DataError, UnsupportedError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
@@ -97,8 +97,7 @@ class Laboratory:
             None where the recipe cannot be fortified, a contribution claims no task, or a task has too few
             images.
         """
-        coefficient = common_coefficient(self.recipe)
-        if coefficient is None or not all(name in self.claims for name in contributions):
+        if not can_be_fortified(self.recipe) or not all(name in self.claims for name in contributions):
             return None
         scope = [name for name, _ in self.clip.encoder.named_parameters()]
         problem = AdaptiveProblem(
@@ -112,7 +111,7 @@ class Laboratory:
         )
         info = method(FORTIFY)
         try:
-            result = info.run(problem, info.parameters.model_validate({"initial_coefficient": coefficient}))
+            result = info.run(problem, info.parameters())
         except DataError:
             return None
         return _frozen(self.clip.encoder_with(result.weights))

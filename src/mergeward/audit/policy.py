@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mergeward.audit.fortified import FORTIFY, common_coefficient
+from mergeward.audit.fortified import FORTIFY, can_be_fortified
 from mergeward.audit.report import AuditReport, ContributionReport, Verdict
 from mergeward.audit.run import audit, entries_by_name
 from mergeward.errors import MergewardError, UnsupportedError
@@ -55,7 +55,7 @@ def check_policy(recipe: Recipe) -> None:
         UnsupportedError: It cannot.
     """
     info = method(recipe.merge_method)
-    if recipe.audit.policy == "fortify" and common_coefficient(recipe) is None:
+    if recipe.audit.policy == "fortify" and not can_be_fortified(recipe):
         raise UnsupportedError(
             "recipe: audit.policy: fortify takes the place of task_arithmetic with one weight for all, "
             "between 0 and 1, and needs the task of each contribution; "
@@ -87,8 +87,7 @@ def applied(recipe: Recipe, report: AuditReport) -> Audited:
     if policy == "warn" or not suspects:
         return Audited(recipe, report, f"audit: {listed}; merged all the same")
     if policy == "fortify":
-        instead = {"merge_method": FORTIFY, "parameters": {"initial_coefficient": common_coefficient(recipe)}}
-        fortified = recipe.model_copy(update=instead)
+        fortified = recipe.model_copy(update={"merge_method": FORTIFY, "parameters": {}})
         return Audited(fortified, report, f"audit: {listed}; the merge is fortified")
     by_name = entries_by_name(recipe)
     marked = [by_name[name] for name in suspects]

@@ -6,6 +6,10 @@ task's own contribution gives to the clean ones. So no contribution has a say in
 what a backdoor for somebody else's class does to them goes, and what merging cost them comes back. Nobody's
 trigger, class or attacked task is known, and no label.
 
+A backdoor comes along with the weights, what a contribution knows of its task also through its features. So
+the merge starts with little of every task vector, and takes the rest from the features of the whole
+contributions.
+
 It is adversarial training (Madry et al., arXiv 1706.06083) with universal patches that persist over steps (as
 the perturbations of Shafahi et al., arXiv 1811.11304, do), and features in the place of labels.
 """
@@ -42,7 +46,7 @@ CHUNK = 256
 class FortifyParameters(Parameters):
     """How a merged model is fortified; the method's and the defense's."""
 
-    steps: int = Field(default=60, ge=0, description="steps of the weights")
+    steps: int = Field(default=40, ge=0, description="steps of the weights")
     lr: float = Field(default=3e-4, ge=0, description="Adam step size of the weights")
     batch_size: int = Field(default=45, ge=2, description="adapt images a task and batch")
     climbs: int = Field(default=2, ge=1, description="steps of the triggers for each step of the weights")
@@ -107,7 +111,17 @@ class FortifiedMergeParameters(FortifyParameters):
     """Parameters of the method: a task arithmetic merge, and how it is fortified."""
 
     initial_coefficient: float = Field(
-        default=0.3, ge=0, le=1, description="coefficient of every contribution (Task Arithmetic: 0.3)"
+        default=0.1,
+        ge=0,
+        le=1,
+        description="coefficient of every contribution in the merge that is fortified; less brings less of a "
+        "backdoor along",
+    )
+    reference_coefficient: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="coefficient of the one contribution whose features the images of its task are to have",
     )
     on_collapse: OnCollapse = Field(
         default="warn",
@@ -164,6 +178,7 @@ class Fortifying:
         problem: AdaptiveProblem,
         parameters: FortifyParameters,
         settings: SessionParameters,
+        reference_coefficient: float = 1.0,
         dtype: torch.dtype = torch.float32,
     ) -> Fortifying:
         """Set everything to its start.
@@ -172,6 +187,7 @@ class Fortifying:
             problem: What is merged by task arithmetic.
             parameters: How it is fortified.
             settings: What the session is told.
+            reference_coefficient: That of a task's own contribution where it says what features images have.
             dtype: Type of the arithmetic; float64 serves gradient checks.
         """
         features = torch.eye(problem.tasks[0].head.shape[1])
@@ -192,7 +208,7 @@ class Fortifying:
         return cls(
             session,
             heads,
-            [one.to(problem.device) for one in references(session, problem, dtype)],
+            [one.to(problem.device) for one in references(session, problem, reference_coefficient, dtype)],
             pool,
             weights,
             parameters.clean_weight,
@@ -267,12 +283,13 @@ def run(problem: AdaptiveProblem, parameters: FortifiedMergeParameters) -> Adapt
 
         sum_t mean (1 - cos(f(paste(x)), f_t(x))) + clean_weight * mean (1 - cos(f(x), f_t(x)))
 
-    with f_t the model at theta_0 + lambda tau_t, the contribution that claims task t (at theta as it was,
-    where none claims it). Images are clean and unlabelled; triggers are made, not given.
+    with f_t the model at theta_0 + mu tau_t, the contribution that claims task t (at theta as it was, where
+    none claims it). Images are clean and unlabelled; triggers are made, not given.
 
     Args:
         problem: Base, contributions and the tasks they claim, and the tasks' unlabelled images and heads.
-        parameters: lambda (`initial_coefficient`), and how the merge is fortified.
+        parameters: lambda (`initial_coefficient`), mu (`reference_coefficient`), and how the merge is
+            fortified.
 
     Returns:
         Merged weights and a record with `loss` (`triggered` and `clean`, one number a step), `success` (of
@@ -284,7 +301,7 @@ def run(problem: AdaptiveProblem, parameters: FortifiedMergeParameters) -> Adapt
     """
     with fixed_threads():
         settings = parameters.session(parameters.initial_coefficient, parameters.on_collapse)
-        fortifying = Fortifying.of(problem, parameters, settings)
+        fortifying = Fortifying.of(problem, parameters, settings, parameters.reference_coefficient)
         session = fortifying.session
         start = session.learning.remember("start", lambda: session.balance(problem.tasks))
         loss = fortifying.learn(parameters)
@@ -293,17 +310,20 @@ def run(problem: AdaptiveProblem, parameters: FortifiedMergeParameters) -> Adapt
         return session.result(record)
 
 
-def references(session: Session, problem: AdaptiveProblem, dtype: torch.dtype) -> list[Tensor]:
+def references(
+    session: Session, problem: AdaptiveProblem, coefficient: float, dtype: torch.dtype
+) -> list[Tensor]:
     """Return the features that the adapt images of every task are to have: `[N_t, D]`, on the processor.
 
-    They are those of the base with the task vectors of the contributions that claim the task, and no other's;
-    where none claims it, those of the whole merge. The session's model is left as it was.
+    They are those of the base with `coefficient` times the task vectors of the contributions that claim the
+    task, and no other's; where none claims it, those of the whole merge. The session's model is left as it
+    was.
     """
     whole = session.coefficients.by_tensor()
     found = []
     for task in problem.tasks:
         own = whole.new_tensor([claim == task.name for claim in problem.claims])
-        session.engine.merge(whole * own[:, None] if own.any() else whole)
+        session.engine.merge((own * coefficient)[:, None].expand_as(whole) if own.any() else whole)
         parts = [session.encode(to_unit(part, dtype)) for part in task.images.split(CHUNK)]
         found.append(torch.cat(parts))
     session.engine.merge(whole)
