@@ -1,4 +1,4 @@
-"""Where the defense starts, and what it takes the merged model for; the steps are `merge.adaptive.fortify`'s."""
+"""Where the defense starts, and what it goes by; its steps are those of `merge.adaptive.fortify`."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ class FortifiedModelParameters(FortifyParameters):
 def run(problem: HardenProblem, parameters: FortifiedModelParameters) -> Hardened:
     """Move the weights until triggers no longer move the features; see `merge.adaptive.fortify`.
 
-    They start between the base and the merged model, and images are to have the features that the merged model
-    itself gives to clean ones.
+    They start between the base and the merged model, and images are to have the features that the merged
+    model itself gives to clean ones.
 
     Args:
         problem: The merged encoder, the base and unlabelled images.
