@@ -2,17 +2,19 @@
 
 Its output is kept as `tests/merge/adaptive/fusion_bench_learning.json`; the test there makes the same inputs.
 The classes are driven as their own commands drive them, but for what they would fetch: models, images and
-heads are made here, masks are drawn from a seeded generator, and a bare stand-in takes the place of
-Lightning's fabric.
+heads are made here, masks and the start of surgery are drawn from a seeded generator, and a bare stand-in
+takes the place of Lightning's fabric.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +22,7 @@ import numpy as np
 import torch
 from fusion_bench.method.adamerging.layer_wise_adamerging import LayerWiseAdaMergingAlgorithm
 from fusion_bench.method.adamerging.task_wise_adamerging import TaskWiseAdaMergingAlgorithm
+from fusion_bench.method.concrete_subspace import clip_post_defense
 from fusion_bench.method.concrete_subspace.clip_concrete_adamerging import (
     ConcreteLayerWiseAdaMergingForCLIP,
     ConcreteTaskWiseAdaMergingForCLIP,
@@ -27,7 +30,10 @@ from fusion_bench.method.concrete_subspace.clip_concrete_adamerging import (
 from fusion_bench.method.concrete_subspace.clip_concrete_task_arithmetic import (
     ConcreteTaskArithmeticAlgorithmForCLIP,
 )
-from fusion_bench.method.concrete_subspace.clip_post_defense import PostDefenseAWMAlgorithmForCLIP
+from fusion_bench.method.concrete_subspace.clip_post_defense import (
+    PostDefenseAWMAlgorithmForCLIP,
+    PostDefenseSAUAlgorithmForCLIP,
+)
 from fusion_bench.method.concrete_subspace.clip_safe_concrete_adamerging import (
     ConcreteSafeTaskWiseAdaMergingForCLIP,
 )
@@ -35,12 +41,14 @@ from omegaconf import DictConfig
 from stand_in import Driven, Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.models.clip import modeling_clip
 
 TASKS = ("warm", "cold")
 IMAGES, SIDE, CELL = 4, 224, 56
 WIDTH, FEATURES, CLASSES = 8, 5, 3
 MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.3, 0.2)
-STEPS, NOISE_SEED = 4, 7
+STEPS, SURGERY_STEPS, NOISE_SEED = 4, 40, 7
+NEVER = 10**9
 NUMBERS = {
     "optimizer": "adam",
     "merge_dtype": None,
@@ -54,12 +62,17 @@ NUMBERS = {
     "init_values": 0.3,
     "weights": None,
     "adv_weight": 0.7,
+    "beta1": 0.4,
+    "beta2": 0.8,
+    "shared_weight": 0.5,
     "initial_logits": 0,
     "temperature": 0.5,
     "clamp_weights": False,
     "tie_weights": True,
     "strict": False,
-    "save_interval": 10**9,
+    "save_interval": NEVER,
+    "surgery_steps": SURGERY_STEPS,
+    "eval_iterations": NEVER,
 }
 
 
@@ -71,6 +84,8 @@ class Encoder(nn.Module):
         self.first = nn.Linear(3 * (SIDE // CELL) ** 2, WIDTH)
         self.second = nn.Linear(WIDTH, FEATURES)
         self.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        # what the classes ask of a model of transformers
+        self.config, self.device = SimpleNamespace(projection_dim=FEATURES), torch.device("cpu")
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return unit features of normalised pixels."""
@@ -116,6 +131,7 @@ class Made(Driven):
             model_names=list(TASKS),
             load_model=self._model,
             config=SimpleNamespace(tta_datasets=[{"name": task} for task in TASKS]),
+            get_train_dataset_config=lambda task: {"dataset": SimpleNamespace(name=task)},
         )
 
     def _model(self, name: str) -> nn.Module:
@@ -133,6 +149,16 @@ class Made(Driven):
         """Return the logits of images; some classes hand over the whole batch."""
         pixels = images[0] if isinstance(images, tuple) else images
         return module(pixels) @ torch.from_numpy(self._made["heads"][task]).T
+
+    def compute_features(self, module: Any, images: Tensor) -> Tensor:
+        """Return the features of images."""
+        return module(images)
+
+    def setup_zero_shot_classification_head(self, *_: Any, **__: Any) -> None:
+        """Do nothing: the heads are made here."""
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Do nothing."""
 
 
 def adamerging(algorithm: type) -> dict[str, Any]:
@@ -160,12 +186,35 @@ def concrete(algorithm: type) -> dict[str, Any]:
     return found
 
 
-def awm() -> dict[str, Any]:
+def post_defense(algorithm: type) -> dict[str, Any]:
     """Return the logits of the mask on the change of a merged model, and the perturbation."""
-    driven = type("Driven", (Made, PostDefenseAWMAlgorithmForCLIP), {})()
-    merged, base, mask = driven.setup_models()
-    driven.train_mask(merged, base, mask)
-    return {"logits": _values(mask), "perturbation": _ends(driven.pertubed_model.perturbed_input)}
+    driven = type("Driven", (Made, algorithm), {})()
+    models = driven.setup_models()
+    driven.train_mask(*models)
+    return {"logits": _values(models[-1]), "perturbation": _ends(driven.pertubed_model.perturbed_input)}
+
+
+def surgery() -> dict[str, Any]:
+    """Return the two layers of each task's module, learnt on top of layer-wise AdaMerging."""
+    # for its annotations alone the class imports a name that the installed transformers has no more
+    modeling_clip.CLIPVisionTransformer = modeling_clip.CLIPVisionModel
+    module = importlib.import_module("fusion_bench.method.surgery.clip_layer_wise_adamerging_surgery")
+    module.SurgeryModelWrapper = partial(_started, module.SurgeryModelWrapper)
+    driven = type("Driven", (Made, module.CLIPLayerWiseAdaMergingSurgeryAlgorithm), {})()
+    wrapper = driven.run(driven.modelpool)["surgery"]
+    return {
+        task: {
+            part: _listed(getattr(wrapper, f"feature_mapping_to_head_{part}_proj_{task}").weight)
+            for part in ("down", "up")
+        }
+        for task in TASKS
+    }
+
+
+def _started(made: Any, *given: Any, **options: Any) -> Any:
+    """Make the modules of surgery from the seed, in the type of all models here."""
+    torch.manual_seed(NOISE_SEED)  # noqa: TID251 - where PyTorch's linear layers start from
+    return made(*given, **options).double()
 
 
 def _values(mask: Any) -> dict[str, Any]:
@@ -192,8 +241,12 @@ def main() -> None:
         "concrete_adamerging-task": lambda: concrete(ConcreteTaskWiseAdaMergingForCLIP),
         "concrete_adamerging-layer": lambda: concrete(ConcreteLayerWiseAdaMergingForCLIP),
         "dam-task": lambda: concrete(ConcreteSafeTaskWiseAdaMergingForCLIP),
-        "awm": awm,
+        "awm": lambda: post_defense(PostDefenseAWMAlgorithmForCLIP),
+        "sau": lambda: post_defense(PostDefenseSAUAlgorithmForCLIP),
+        "surgery": surgery,
     }
+    # SAU's class asks for a task's names only to count them
+    clip_post_defense.get_classnames_and_templates = lambda _: (range(CLASSES), None)
     found = {}
     for name, job in jobs.items():
         generator = torch.Generator().manual_seed(NOISE_SEED)

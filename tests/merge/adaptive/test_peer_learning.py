@@ -1,11 +1,12 @@
 """The first steps of learning merges against FusionBench 0.2.33, by what its own classes learnt.
 
 `benchmarks/peers/drivers/record_learning.py` wrote `fusion_bench_learning.json` from the same inputs, with
-masks drawn from a generator of the same seed.
+masks drawn, and surgery started, from a generator of the same seed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -17,19 +18,21 @@ from torch.nn import functional as F
 
 from mergeward.defense.awm import AwmParameters
 from mergeward.defense.problem import HardenProblem
+from mergeward.defense.sau import SauParameters, adversary
 from mergeward.defense.session import as_merge
-from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask, mask_learning
+from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask, mask_learning, surgery
 from mergeward.merge.adaptive.adamerging import AdaMergingParameters, fit_coefficients
 from mergeward.merge.adaptive.concrete import ConcreteAdaMergingParameters, ConcreteTaskArithmeticParameters
 from mergeward.merge.adaptive.dam import DamParameters
 from mergeward.merge.adaptive.mask_learning import MaskLearner, merge_with_masks
 from mergeward.merge.adaptive.session import Session
+from mergeward.merge.adaptive.surgery import SurgeryParameters, operate
 
 TASKS = ("warm", "cold")
 IMAGES, SIDE, CELL = 4, 224, 56
 WIDTH, FEATURES, CLASSES = 8, 5, 3
 MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.3, 0.2)
-STEPS, NOISE_SEED = 4, 7
+STEPS, SURGERY_STEPS, NOISE_SEED = 4, 40, 7
 
 COMMON = {"steps": STEPS, "batch_size": IMAGES}
 MASKS = {**COMMON, "mask_lr": 0.05, "temperature": 0.5}
@@ -42,6 +45,8 @@ PLANS = {
 }
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}
 """The peer keeps coefficients in float32 and adds 1e-8 within the logarithm of its entropies."""
+SHARED_TOLERANCE = {"rtol": 0, "atol": 2e-4}
+"""That of SAU, in whose loss on shared examples the peer adds 1e-6 within the logarithms."""
 
 
 class Encoder(nn.Module):
@@ -99,9 +104,9 @@ def same_noise(monkeypatch):
     monkeypatch.setattr(mask_learning, "torch_generator", lambda *_: generator)
 
 
-def close(found, expected):
+def close(found, expected, tolerance=TOLERANCE):
     torch.testing.assert_close(
-        torch.as_tensor(found).double(), torch.tensor(expected, dtype=torch.float64), **TOLERANCE
+        torch.as_tensor(found).double(), torch.tensor(expected, dtype=torch.float64), **tolerance
     )
 
 
@@ -127,21 +132,57 @@ def test_masks_and_coefficients_agree(problem, recorded, name):
         close([own[0] for own in found] if name.endswith("task") else found, recorded[name]["coefficients"])
 
 
-@pytest.mark.parametrize("name", ["dam-task", "awm"])
+def dam(problem):
+    return problem, PLANS["dam-task"]
+
+
+def awm(problem):
+    asked = AwmParameters(**MASKS, variant="released", adv_lr=0.3, adv_weight=0.7)
+    return as_merge(hardened(problem)), asked.plan("awm")
+
+
+def sau(problem):
+    merged = hardened(problem)
+    weights = {"adv_weight": 0.7, "beta1": 0.4, "beta2": 0.8, "shared_weight": 0.5}
+    asked = SauParameters(**MASKS, variant="released", adv_lr=0.3, **weights)
+    return as_merge(merged), asked.plan("sau", adversary(merged, asked, [], torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("name", "pose", "tolerance"),
+    [("dam-task", dam, TOLERANCE), ("awm", awm, TOLERANCE), ("sau", sau, SHARED_TOLERANCE)],
+    ids=["dam-task", "awm", "sau"],
+)
 @pytest.mark.usefixtures("same_noise")
-def test_perturbations_agree(problem, recorded, name):
-    plan = PLANS["dam-task"]
-    if name == "awm":
-        plan = AwmParameters(**MASKS, variant="released", adv_lr=0.3, adv_weight=0.7).plan("awm")
-        problem = as_merge(hardened(problem))
-    learner = MaskLearner(problem, plan, torch.float64)
+def test_perturbations_agree(problem, recorded, name, pose, tolerance):
+    learner = MaskLearner(*pose(problem), torch.float64)
     for step in range(STEPS):
         learner.alternate(step)
     corners = learner.adversary.perturbations.values[:, :, :: SIDE - 1, :: SIDE - 1]
-    close(corners.detach(), recorded[name]["perturbation"])
+    close(corners.detach(), recorded[name]["perturbation"], tolerance)
     [mask] = learner.masks.values()
     for tensor, logits in recorded[name]["logits"].items():
-        close(mask.tensors()[tensor], logits)
+        close(mask.tensors()[tensor], logits, tolerance)
+
+
+def test_surgery_agrees(problem, recorded, monkeypatch):
+    generator = torch.Generator().manual_seed(NOISE_SEED)
+    asked = SurgeryParameters(steps=SURGERY_STEPS, batch_size=IMAGES)
+
+    def start(*_):
+        """Pass over what the peer draws in vain: its linear layers start twice."""
+        torch.empty(2 * asked.rank * FEATURES).uniform_(generator=generator)
+        return generator
+
+    adapted = AdaMergingParameters(**COMMON, lr=0.05)
+    session = Session(problem, adapted, lr=adapted.lr, dtype=torch.float64)
+    fit_coefficients(session, STEPS, label="adamerging")
+    session.merge()
+    monkeypatch.setattr(surgery, "torch_generator", start)
+    repairs, _ = operate(dataclasses.replace(problem, claims=TASKS), session.engine.weights(), asked)
+    for task, parts in recorded["surgery"].items():
+        close(repairs[task].down, parts["down"])
+        close(repairs[task].up, parts["up"])
 
 
 def hardened(problem):
