@@ -83,7 +83,7 @@ def test_three_steps_agree_with_autograd(double: HardenProblem, inner_steps: int
     assert list(state.neurons.widths) == plain.names
     expected = plain.masks.detach().flatten()
     assert bool((expected < 1).any())
-    torch.testing.assert_close(state.masks, expected)
+    torch.testing.assert_close(state.masks.values, expected)
 
 
 def test_small_masks_are_pruned_and_nothing_else(problem: HardenProblem) -> None:
@@ -91,7 +91,7 @@ def test_small_masks_are_pruned_and_nothing_else(problem: HardenProblem) -> None
     state = PruningState.of(problem, asked)
     for step in range(3):
         state.step(step, asked)
-    small = (state.masks < 0.9).view(len(NORMS), WIDTH)
+    small = (state.masks.values < 0.9).view(len(NORMS), WIDTH)
     assert 0 < int(small.sum()) < small.numel()
     hardened = run(problem, asked)
     for name, value in problem.merged().items():

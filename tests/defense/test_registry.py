@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from interruptions import Interrupting, Memory
+from mergeward import progress
 from mergeward.defense import (
     DefenseInfo,
     HardenProblem,
@@ -25,6 +27,8 @@ from mergeward.merge.method import Parameters
 from quick import QUICK_DEFENSES
 
 every_defense = pytest.mark.parametrize("info", defenses(), ids=lambda info: info.name)
+LEARNING = [info for info in defenses() if "steps" in info.parameters.model_fields]
+every_learning = pytest.mark.parametrize("info", LEARNING, ids=lambda info: info.name)
 Pose = Callable[[DefenseInfo], tuple[HardenProblem, Parameters]]
 
 
@@ -115,6 +119,40 @@ def test_something_changes_and_twice_the_same(info: DefenseInfo, pose: Pose) -> 
     assert any(not torch.equal(value, merged[name]) for name, value in first.state.items())
     assert all(torch.equal(value, second.state[name]) for name, value in first.state.items())
     assert first.record == second.record
+
+
+def test_what_learns_computes_anywhere() -> None:
+    assert [info.name for info in LEARNING] == ["anp", "awm", "sau", "fortify"]
+    assert [info for info in defenses() if info.any_device] == LEARNING
+
+
+@every_learning
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_an_interrupted_learning_goes_on_to_the_same_bits(info: DefenseInfo, step: int, pose: Pose) -> None:
+    problem, parameters = pose(info)
+    parameters = parameters.model_copy(update={"steps": 4})
+    whole, memory = info.run(problem, parameters), Memory()
+    kept = dataclasses.replace(problem, store=memory)
+    with progress.listen(Interrupting(step)), pytest.raises(KeyboardInterrupt):
+        info.run(kept, parameters)
+    assert memory.saved is not None
+    found = info.run(kept, parameters)
+    assert all(torch.equal(found.state[name], value) for name, value in whole.state.items())
+    assert found.record == whole.record
+
+
+@every_learning
+def test_every_part_of_the_loss_is_told(info: DefenseInfo, pose: Pose) -> None:
+    problem, parameters = pose(info)
+    notes: list[str] = []
+    listener = Interrupting(0)
+    listener.advance = lambda handle, amount, note: notes.append(note)  # type: ignore[method-assign]
+    with progress.listen(listener):
+        loss = info.run(problem, parameters).record["loss"]
+    first, *others = (f"{name} {values[-1]:.3f}" for name, values in loss.items())
+    assert first.split()[1] in notes[-1]
+    assert notes[-1].startswith("loss ")
+    assert all(part in notes[-1] for part in others)
 
 
 @every_defense

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import mergeward as mw
+from interruptions import stop_at
 from mergeward.checkpoint import open_checkpoint
 from mergeward.checkpoint.state import read_state, write_state
 from mergeward.errors import MergewardError, OutputError
-from mergeward.merge.adaptive.session import Session
 from mergeward.workflow.learning import STATE
 from test_processes import launched
 
@@ -61,21 +61,6 @@ def whole(pool: Any, method: str, tmp_path_factory: pytest.TempPathFactory) -> t
     """What a run that nobody stops writes and records."""
     report = mw.merge(recipe(pool, method), tmp_path_factory.mktemp(method) / "out")
     return content(report.out), report.record
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, number: int, error: type[BaseException]) -> list[int]:
-    """Let the pass of a number fail, counted from one; return the passes made."""
-    made: list[int] = []
-    over = Session._over
-
-    def counted(self: Session, *given: Any) -> Any:
-        made.append(len(made) + 1)
-        if made[-1] == number:
-            raise error
-        return over(self, *given)
-
-    monkeypatch.setattr(Session, "_over", counted)
-    return made
 
 
 @pytest.mark.parametrize("share", [0.05, 0.4, 0.7, 1])

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from mergeward.cli.interruption import can_go_on
 from mergeward.cli.marks import tell_of_mark
-from mergeward.cli.options import Base, Data, Out, Seed, Set, Tasks, assignments
+from mergeward.cli.options import Base, Data, Device, Out, Resume, Seed, Set, StateSeconds, Tasks, assignments
 from mergeward.cli.terminal import say, warn
 from mergeward.workflow import harden
+from mergeward.workflow.learning import SECONDS
 
 
 def harden_command(
@@ -27,19 +29,26 @@ def harden_command(
         ),
     ] = None,
     set_: Set = None,
+    resume: Resume = False,
+    device: Device = "cpu",
+    state_seconds: StateSeconds = SECONDS,
 ) -> None:
     """Run a defense on a merged model. It sees the adapt images of each task, and no label."""
-    harden(
-        model,
-        base,
-        defense,
-        task,
-        out,
-        data=data,
-        seed=seed,
-        others=with_ or [],
-        parameters=assignments(set_),
-        on_collapse=warn,
-    )
+    with can_go_on(out):
+        harden(
+            model,
+            base,
+            defense,
+            task,
+            out,
+            data=data,
+            seed=seed,
+            others=with_ or [],
+            parameters=assignments(set_),
+            resume=resume,
+            device=device,
+            state_seconds=state_seconds,
+            on_collapse=warn,
+        )
     tell_of_mark(out)
     say(f"hardened model written to {out}")

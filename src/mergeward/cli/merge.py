@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from mergeward.audit import Verdict, audited, check_policy
-from mergeward.checkpoint import interrupted, vacant
-from mergeward.cli.options import Json, size
+from mergeward.checkpoint import vacant
+from mergeward.cli.interruption import can_go_on
+from mergeward.cli.options import Device, Json, Resume, StateSeconds, size
 from mergeward.cli.plan import plan_table
 from mergeward.cli.terminal import print_json, say, show, warn
-from mergeward.errors import InterruptionError
 from mergeward.recipe import Recipe, load_recipe
 from mergeward.workflow import merge, plan_merge
 from mergeward.workflow.learning import SECONDS
@@ -25,20 +25,15 @@ def merge_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, and stop.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from what an interrupted run of the same merge left.")
-    ] = False,
-    device: Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda or cuda:N.")] = "cpu",
+    resume: Resume = False,
+    device: Device = "cpu",
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads; by default MERGEWARD_THREADS, or 2.")
     ] = None,
     shard_size: Annotated[
         str, typer.Option("--shard-size", help="Size above which the weights are divided among files.")
     ] = "5GB",
-    state_seconds: Annotated[
-        float,
-        typer.Option("--state-seconds", min=0, help="How often a method that learns keeps its state."),
-    ] = SECONDS,
+    state_seconds: StateSeconds = SECONDS,
     audit: Annotated[
         bool, typer.Option("--audit", help="Audit the contributions first, as the recipe's audit says.")
     ] = False,
@@ -57,7 +52,7 @@ def merge_command(
         else:
             show(plan_table(plan))
         return
-    try:
+    with can_go_on(out):
         report = merge(
             _audited(recipe, out) if audit else recipe,
             out,
@@ -68,12 +63,6 @@ def merge_command(
             state_seconds=state_seconds,
             on_marked=_tell_of_mark,
         )
-    except KeyboardInterrupt as error:
-        if interrupted(out):
-            raise InterruptionError(
-                "interrupted; the same command with --resume goes on from here"
-            ) from error
-        raise
     for message in report.warnings:
         warn(message)
     if json:

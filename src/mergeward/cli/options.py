@@ -40,6 +40,15 @@ LearningRate = Annotated[
 BUDGETS = "|".join(Budget)
 """What an audit may spend, for the help."""
 
+Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda or cuda:N.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from what an interrupted run of the same command left.")
+]
+StateSeconds = Annotated[
+    float,
+    typer.Option("--state-seconds", min=0, help="Seconds from one kept state of the learning to the next."),
+]
+
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Images a step.")]
 Set = Annotated[
     list[str] | None,

@@ -28,6 +28,7 @@ from mergeward.defense.problem import DefenseInfo, Hardened, HardenProblem
 from mergeward.defense.session import LearningParameters, as_merge, open_session
 from mergeward.errors import UnsupportedError
 from mergeward.merge.adaptive.layout import Layout
+from mergeward.merge.adaptive.learning import GeneratorState
 from mergeward.merge.adaptive.objectives import image_cross_entropy, predictions
 from mergeward.merge.adaptive.session import Session
 from mergeward.seeding import torch_generator
@@ -67,15 +68,48 @@ class Neurons:
     biases: Tensor
 
     @classmethod
-    def of(cls, encoder: nn.Module, layout: Layout) -> Neurons:
-        """Find them in a layout of the encoder's parameters."""
+    def of(cls, encoder: nn.Module, layout: Layout, device: torch.device) -> Neurons:
+        """Find them in a layout of the encoder's parameters, for weights on a device."""
         widths = _normalisations(encoder)
         spans = dict(zip(layout.names, layout.spans, strict=True))
         gains, biases = (
-            torch.cat([torch.arange(*spans[f"{name}.{part}"]) for name in widths])
+            torch.cat([torch.arange(*spans[f"{name}.{part}"], device=device) for name in widths])
             for part in ("weight", "bias")
         )
         return cls(widths, gains, biases)
+
+
+class NeuronMasks:
+    """One mask a gain, moved by SGD with momentum as PyTorch has it.
+
+    Args:
+        values: `[N]` in [0, 1], what the masks start at; written in place.
+        lr: Step size.
+        momentum: Share of the last step's direction in the next one's.
+
+    Attributes:
+        values: The masks.
+    """
+
+    def __init__(self, values: Tensor, *, lr: float, momentum: float) -> None:
+        self.values = values
+        self._lr = lr
+        self._momentum = momentum
+        self._direction = torch.zeros_like(values)
+
+    def step(self, gradient: Tensor) -> None:
+        """Take a step down a gradient `[N]`, and come back to [0, 1]."""
+        self._direction.mul_(self._momentum).add_(gradient)
+        self.values.sub_(self._direction, alpha=self._lr).clamp_(0, 1)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the masks and the direction of the last step."""
+        return {"values": self.values, "direction": self._direction}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.values.copy_(state["values"])
+        self._direction.copy_(state["direction"])
 
 
 @dataclass(frozen=True)
@@ -85,17 +119,15 @@ class PruningState:
     Attributes:
         session: The merged model, every weight times a factor.
         neurons: Where its gains are.
-        masks: `[N]` in [0, 1], one a gain.
+        masks: One a gain.
         factors: `[P]`, what every weight is multiplied by; 1 but at gains and biases.
-        optimizer: That of the masks.
-        noise: Where the adversary starts.
+        noise: Where the adversary starts; on the processor, for the same draws on every device.
     """
 
     session: Session
     neurons: Neurons
-    masks: Tensor
+    masks: NeuronMasks
     factors: Tensor
-    optimizer: torch.optim.Optimizer
     noise: torch.Generator
 
     @classmethod
@@ -106,24 +138,22 @@ class PruningState:
         # Over a base of zeros the engine's mask multiplies the weights themselves.
         zeros = {name: torch.zeros_like(value) for name, value in problem.merged().items()}
         session = open_session(as_merge(problem, base=zeros), parameters, dtype)
-        neurons = Neurons.of(problem.encoder, session.engine.layout)
-        masks = torch.ones(len(neurons.gains), dtype=dtype)
-        optimizer = torch.optim.SGD([masks], lr=parameters.lr, momentum=parameters.momentum)
-        factors = torch.ones(session.engine.layout.size, dtype=dtype)
-        return cls(
-            session, neurons, masks, factors, optimizer, torch_generator(problem.seed, "anp adversary")
-        )
+        neurons = Neurons.of(problem.encoder, session.engine.layout, problem.device)
+        factors = torch.ones(session.engine.layout.size, dtype=dtype, device=problem.device)
+        start = factors.new_ones(len(neurons.gains))
+        masks = NeuronMasks(start, lr=parameters.lr, momentum=parameters.momentum)
+        noise = torch_generator(problem.seed, "anp adversary")
+        session.learning.add(masks=masks, noise=GeneratorState(noise))
+        return cls(session, neurons, masks, factors, noise)
 
     def step(self, number: int, parameters: AnpParameters) -> dict[str, Tensor]:
         """Take one step on batch `number`; return the losses by part."""
-        images = self.session.batches[number]
+        images, masks, alpha = self.session.batches[number], self.masks.values, parameters.alpha
         classes = self._classes(images)
         gains, biases = self._adversary(images, classes, parameters)
-        robust, robust_gradient = self._gradient(images, classes, self.masks + gains, 1 + biases)
-        natural, natural_gradient = self._gradient(images, classes, self.masks, torch.ones_like(biases))
-        self.masks.grad = parameters.alpha * natural_gradient[0] + (1 - parameters.alpha) * robust_gradient[0]
-        self.optimizer.step()
-        self.masks.clamp_(0, 1)
+        robust, robust_gradient = self._gradient(images, classes, masks + gains, 1 + biases)
+        natural, natural_gradient = self._gradient(images, classes, masks, torch.ones_like(biases))
+        self.masks.step(alpha * natural_gradient[0] + (1 - alpha) * robust_gradient[0])
         return {"natural": natural, "robust": robust}
 
     def finish(self, threshold: float) -> tuple[dict[str, Tensor], dict[str, dict[str, int]]]:
@@ -135,7 +165,7 @@ class PruningState:
         Returns:
             The hardened weights, and for each layer normalisation how many gains were set to 0 of how many.
         """
-        kept = (self.masks >= threshold).to(self.masks.dtype)
+        kept = (self.masks.values >= threshold).to(self.factors)
         self._write(kept, torch.ones_like(kept))
         counts = torch.split(kept, list(self.neurons.widths.values()))
         pruned = {
@@ -153,11 +183,11 @@ class PruningState:
         self, images: Tensor, classes: list[Tensor], parameters: AnpParameters
     ) -> tuple[Tensor, Tensor]:
         """Return the relative changes `[N]` of gains and biases that raise the loss, within the bound."""
-        bound = parameters.epsilon
-        changes = torch.empty(2, len(self.masks), dtype=self.masks.dtype)
-        changes.uniform_(-bound, bound, generator=self.noise)
+        bound, masks = parameters.epsilon, self.masks.values
+        start = torch.empty(2, len(masks), dtype=masks.dtype).uniform_(-bound, bound, generator=self.noise)
+        changes = start.to(masks.device)
         for _ in range(parameters.inner_steps):
-            _, gradient = self._gradient(images, classes, self.masks + changes[0], 1 + changes[1])
+            _, gradient = self._gradient(images, classes, masks + changes[0], 1 + changes[1])
             changes.add_(torch.stack(gradient).sign_(), alpha=bound / parameters.inner_steps)
             changes.clamp_(-bound, bound)
         return changes[0], changes[1]
@@ -230,4 +260,5 @@ INFO = DefenseInfo(
     "arXiv 2110.14430; adapted to layer normalisation and to images without labels",
     run=run,
     parameters=AnpParameters,
+    any_device=True,
 )

@@ -47,4 +47,5 @@ INFO = DefenseInfo(
     "arXiv 2207.04497; as adapted to merged models in DAM's code, arXiv 2410.13910",
     run=run,
     parameters=AwmParameters,
+    any_device=True,
 )

@@ -57,4 +57,5 @@ INFO = DefenseInfo(
     paper="mergeward; after Madry et al., ICLR 2018, arXiv 1706.06083",
     run=run,
     parameters=FortifiedModelParameters,
+    any_device=True,
 )

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mergeward.errors import CheckpointError, DataError, UsageError
 from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.merge.adaptive.learning import Store
+from mergeward.merge.adaptive.problem import CPU
 from mergeward.merge.method import Parameters
 from mergeward.plugins import Record
 
@@ -25,6 +28,9 @@ class HardenProblem:
         tasks: The adapt images of every task the model was merged for.
         seed: Seed of every random draw.
         others: Tensors of other models under the same names, by the models' names; empty for most defenses.
+        device: Where to compute, for defenses that can.
+        store: Where the state of the learning is kept, for a run that goes on after an interruption; None
+            keeps none.
 
     Raises:
         CheckpointError: The base or another model lacks a parameter of the encoder, or has it in another
@@ -37,6 +43,8 @@ class HardenProblem:
     tasks: Sequence[UnlabelledTask]
     seed: int
     others: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    device: torch.device = CPU
+    store: Store | None = None
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -82,11 +90,13 @@ class DefenseInfo(Record):
             does not apply to with `UnsupportedError`, before any work.
         parameters: Model of its parameters.
         needs_others: Whether it needs other models beside the merged one and the base.
+        any_device: Whether it computes on CUDA devices too.
     """
 
     run: Callable[[HardenProblem, Any], Hardened]
     parameters: type[Parameters]
     needs_others: bool = False
+    any_device: bool = False
 
     def check_others(self, count: int) -> None:
         """Check that there are other models where they are needed, and none where they are not.

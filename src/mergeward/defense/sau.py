@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -58,8 +60,12 @@ class SharedAdversary(Adversary):
         clamp_climb: Whether perturbed images are clamped while the perturbations climb.
         reference: The merged model as it was.
         weights: Weights of the losses.
-        shared: Where L_shared of each step is noted.
+
+    Attributes:
+        PARTS: Names of the losses it gives rise to.
     """
+
+    PARTS: ClassVar[tuple[str, ...]] = ("safety", "shared", "perturbation")
 
     def __init__(
         self,
@@ -70,10 +76,8 @@ class SharedAdversary(Adversary):
         clamp_climb: bool,
         reference: Session,
         weights: SauParameters,
-        shared: list[float],
     ) -> None:
         super().__init__(session, perturbations, safety, clamp_climb=clamp_climb)
-        self._shared = shared
         self._reference = reference
         self._weights = weights
 
@@ -111,7 +115,7 @@ class SharedAdversary(Adversary):
         self.perturbations.climb((perturbed * (slope + other_slope)).sum())
         return learnt.loss
 
-    def add_gradient(self, images: Tensor, classes: Sequence[Tensor]) -> Tensor:
+    def add_gradient(self, images: Tensor, classes: Sequence[Tensor]) -> dict[str, Tensor]:
         """Add the gradient of alpha L_safe + shared_weight L_shared on a batch to that of the engine.
 
         L_shared is -log(1 - p) of the class that a perturbation moves the merged model to, over the images
@@ -122,7 +126,7 @@ class SharedAdversary(Adversary):
             classes: The masked model's classes of its clean images.
 
         Returns:
-            L_safe.
+            L_safe and L_shared, as `safety` and `shared`.
         """
         safety = super().add_gradient(images, classes)
         perturbed = self.perturbations.apply(images).detach()
@@ -138,8 +142,7 @@ class SharedAdversary(Adversary):
             return -log_of_rest(logits, moved[part.task][part.rows]) * suspect[part.task][part.rows]
 
         learnt = self._session.add_gradient(perturbed, shared, scale=self._weights.shared_weight)
-        self._shared.append(learnt.loss.item())
-        return safety
+        return {**safety, "shared": learnt.loss}
 
 
 def run(problem: HardenProblem, parameters: SauParameters) -> Hardened:
@@ -166,28 +169,22 @@ def run(problem: HardenProblem, parameters: SauParameters) -> Hardened:
         MergewardError: A loss is no longer finite.
     """
     refuse_running_state("sau", problem.encoder)
-    shared: list[float] = []
-    hardened = learn(problem, parameters.plan("sau", adversary(problem, parameters, shared)))
-    loss = {**hardened.record["loss"], "shared": shared}
-    return Hardened(hardened.state, {**hardened.record, "loss": loss})
+    return learn(problem, parameters.plan("sau", adversary(problem, parameters)))
 
 
 def adversary(
-    problem: HardenProblem,
-    parameters: SauParameters,
-    shared: list[float],
-    dtype: torch.dtype = torch.float32,
+    problem: HardenProblem, parameters: SauParameters, dtype: torch.dtype = torch.float32
 ) -> Callable[..., Adversary]:
     """Return what makes the adversary that knows the merged model.
 
     Args:
         problem: The merged encoder, the base and the images.
         parameters: Weights of the losses.
-        shared: Where L_shared of each step is noted.
         dtype: Type of the arithmetic; float64 serves gradient checks.
     """
-    reference = open_session(as_merge(problem), parameters, dtype)
-    return partial(SharedAdversary, reference=reference, weights=parameters, shared=shared)
+    fixed = replace(problem, store=None)  # the merged model learns nothing that could be kept
+    reference = open_session(as_merge(fixed), parameters, dtype)
+    return partial(SharedAdversary, reference=reference, weights=parameters)
 
 
 def _together(ours: Tensor, theirs: Tensor, classes: Tensor, reference_classes: Tensor) -> Tensor:
@@ -216,4 +213,5 @@ INFO = DefenseInfo(
     "merged models in DAM's code, arXiv 2410.13910",
     run=run,
     parameters=SauParameters,
+    any_device=True,
 )

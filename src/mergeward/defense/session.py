@@ -51,6 +51,8 @@ def as_merge(problem: HardenProblem, base: Mapping[str, Tensor] | None = None) -
         names=["merged"],
         tasks=problem.tasks,
         seed=problem.seed,
+        device=problem.device,
+        store=problem.store,
     )
 
 

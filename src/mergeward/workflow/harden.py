@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mergeward.checkpoint import (
@@ -18,18 +20,22 @@ from mergeward.checkpoint import (
     check_compatible,
     digest_all,
     open_contribution,
+    open_output,
     resolve_scope,
     vacant,
-    write_checkpoint,
 )
-from mergeward.defense import HardenProblem, defense_info, run_defense
+from mergeward.compute import find_device
+from mergeward.defense import DefenseInfo, HardenProblem, defense_info, run_defense
 from mergeward.errors import UnsupportedError, UsageError
-from mergeward.provenance import Provenance, model_card
+from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.merge.adaptive.problem import CPU
+from mergeward.merge.method import Parameters
+from mergeward.provenance import CARD, Provenance, model_card
 from mergeward.recipe import validated
 from mergeward.tasks import Task
 from mergeward.testbed import base_path
 from mergeward.workflow.job import distinct_names
-from mergeward.workflow.learning import learning_setting
+from mergeward.workflow.learning import SECONDS, StateFile, learning_identity, learning_setting
 from mergeward.workflow.opened import PreparedTask, open_base, open_base_file, open_task, with_weights
 
 SHOWN_STEPS = 8
@@ -47,12 +53,16 @@ def harden(  # noqa: PLR0913 - one argument an option
     seed: int = 0,
     others: Sequence[str | Path] = (),
     parameters: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    state_seconds: float = SECONDS,
     on_collapse: Callable[[str], None] | None = None,
 ) -> Path:
     """Run a defense on a merged model and write the result.
 
     A model that says of itself that it carries a backdoor stays marked: a defense may weaken a backdoor, and
-    proves nothing about it. So does one that was averaged with a marked model.
+    proves nothing about it. So does one that was averaged with a marked model. A run that is interrupted
+    leaves what it learnt in a hidden folder beside `out`.
 
     Args:
         model: The merged model: a Hugging Face CLIP directory, or a hub id.
@@ -64,6 +74,9 @@ def harden(  # noqa: PLR0913 - one argument an option
         seed: Seed of everything random, the tasks' splits among it.
         others: Other models of the same base, for defenses that need some: folders, hub ids, or `embedded`.
         parameters: The defense's own parameters by name.
+        resume: Whether to go on from what an interrupted run of the same hardening left.
+        device: Where to compute: "cpu", "cuda" or "cuda:N".
+        state_seconds: How often a defense that learns keeps what it has learnt, for a run that goes on.
         on_collapse: Called for each task whose predictions collapsed onto few classes, with what happened in
             words. The model is written all the same, and its card says so.
 
@@ -71,19 +84,22 @@ def harden(  # noqa: PLR0913 - one argument an option
         `out`.
 
     Raises:
-        UsageError: There is no such defense or task, no task is given, or other models are missing or not
-            used.
+        UsageError: There is no such defense, task or device, no task is given, the defense cannot compute
+            there, or other models are missing or not used.
         RecipeError: A parameter is unknown or out of range.
         CheckpointError: A model cannot be read, or was not merged into this base.
         DataError: A task cannot be read.
-        UnsupportedError: The defense does not apply to this architecture, or the model has surgery modules.
-        OutputError: `out` cannot be written.
+        UnsupportedError: The defense does not apply to this architecture, the model has surgery modules, or
+            there is no such processor.
+        OutputError: `out` cannot be written, or there is another run to go on from than this one.
     """
-    info = defense_info(defense)
+    info, place = defense_info(defense), find_device(device)
     settings = validated(info.parameters, parameters or {}, where="parameters")
     if not tasks:
         raise UsageError("no task to take adapt images from")
     info.check_others(len(others))
+    if place != CPU and not info.any_device:
+        raise UsageError(f"--device {device}: {info.name} computes on the CPU only")
     vacant(out)
     with ExitStack() as stack:
         merged = open_base(model)
@@ -99,42 +115,69 @@ def harden(  # noqa: PLR0913 - one argument an option
         unlabelled = [PreparedTask(open_task(task, data, seed), merged).unlabelled() for task in tasks]
         names = [name for name, _ in merged.encoder.named_parameters()]
         weights = {source: _read(named[source], names) for source in named}
-        problem = HardenProblem(merged.encoder, _read(origin, names), unlabelled, seed, weights)
+        suspects = [(Path(model).name, merged.source), ("base", origin), *named.items()]
+        inputs: dict[str, Checkpoint | Adapter] = {"model": merged.source, "base": origin}
+        inputs |= {f"with {name}": source for name, source in named.items()}
+        record = _record(
+            info,
+            _setting(settings, unlabelled, place),
+            seed,
+            inputs,
+            [name for name, source in suspects if carries_mark(source)],
+        )
+        card = partial(
+            model_card,
+            record,
+            title=f"{Path(model).name} hardened with {info.name}",
+            base_model=str(base),
+        )
+        output = stack.enter_context(
+            open_output(
+                out,
+                like=merged.source,
+                metadata=record.to_metadata(),
+                card=card(),
+                resume=resume,
+                identity=learning_identity(unlabelled),
+            )
+        )
+        state = StateFile(output.folder, state_seconds)
+        problem = HardenProblem(merged.encoder, _read(origin, names), unlabelled, seed, weights, place, state)
         hardened = run_defense(info, problem, settings)
         if on_collapse is not None:
             for reason in hardened.record["collapsed"].values():
                 on_collapse(reason)
-        suspects = [(Path(model).name, merged.source), ("base", origin), *named.items()]
-        marked = tuple(name for name, source in suspects if carries_mark(source))
-        inputs: dict[str, Checkpoint | Adapter] = {"model": merged.source, "base": origin}
-        inputs |= {f"with {name}": source for name, source in named.items()}
-        record = Provenance(
-            kind="hardened",
-            method=info.name,
-            package=info.package,
-            parameters={
-                **settings.model_dump(mode="json", by_alias=True),
-                "tasks": [task.name for task in unlabelled],
-                **learning_setting(unlabelled),
-            },
-            seed=seed,
-            inputs=dict(zip(inputs, digest_all(list(inputs.values())), strict=True)),
-            backdoor=bool(marked),
-            backdoored_inputs=marked,
-        )
-        write_checkpoint(
-            out,
-            with_weights(merged.source, hardened.state),
-            like=merged.source,
-            metadata=record.to_metadata(),
-            card=model_card(
-                record,
-                title=f"{Path(model).name} hardened with {info.name}",
-                base_model=str(base),
-                notes=_notes(info.summary, hardened.record),
-            ),
-        )
+        output.add(CARD, card(notes=_notes(info.summary, hardened.record)).encode())
+        for piece in with_weights(merged.source, hardened.state, done=output.done):
+            output.write(piece)
+        state.remove()
     return Path(out)
+
+
+def _record(
+    info: DefenseInfo,
+    parameters: Mapping[str, Any],
+    seed: int,
+    inputs: Mapping[str, Checkpoint | Adapter],
+    marked: Sequence[str],
+) -> Provenance:
+    return Provenance(
+        kind="hardened",
+        method=info.name,
+        package=info.package,
+        parameters=dict(parameters),
+        seed=seed,
+        inputs=dict(zip(inputs, digest_all(list(inputs.values())), strict=True)),
+        backdoor=bool(marked),
+        backdoored_inputs=tuple(marked),
+    )
+
+
+def _setting(settings: Parameters, tasks: Sequence[UnlabelledTask], device: torch.device) -> dict[str, Any]:
+    """Return everything that was set, and what else decides the outcome."""
+    own = settings.model_dump(mode="json", by_alias=True)
+    place = {} if device == CPU else {"device": device.type}
+    return {**own, "tasks": [task.name for task in tasks], **learning_setting(tasks), **place}
 
 
 def _open_others(

@@ -145,7 +145,7 @@ def sau(problem):
     merged = hardened(problem)
     weights = {"adv_weight": 0.7, "beta1": 0.4, "beta2": 0.8, "shared_weight": 0.5}
     asked = SauParameters(**MASKS, variant="released", adv_lr=0.3, **weights)
-    return as_merge(merged), asked.plan("sau", adversary(merged, asked, [], torch.float64))
+    return as_merge(merged), asked.plan("sau", adversary(merged, asked, torch.float64))
 
 
 @pytest.mark.parametrize(

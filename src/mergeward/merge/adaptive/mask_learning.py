@@ -93,11 +93,6 @@ class Plan:
         """How many batches one alternation uses."""
         return 1 + (self.coefficients is not None) + self.switches.fresh_batches
 
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The parts of the loss of an alternation."""
-        return ("performance",) if self.safety is None else ("performance", "safety", "perturbation")
-
 
 class MaskLearner:
     """What is learnt, and one alternation of the learning.
@@ -187,7 +182,12 @@ class MaskLearner:
             performance, classes = session.gradient(images, image_entropy)
             attack = adversary.climb(images, classes)
         safety = adversary.add_gradient(images, classes)
-        return {"performance": performance, "safety": safety, "perturbation": attack}
+        return {"performance": performance, **safety, "perturbation": attack}
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the loss of an alternation."""
+        return ("performance", *(() if self.adversary is None else self.adversary.PARTS))
 
     @property
     def optimizers(self) -> tuple[Adam, ...]:
@@ -314,7 +314,7 @@ def _learn(learner: MaskLearner, plan: Plan) -> dict[str, list[float]]:
         parts = learner.alternate(step)
         weight = 0.0 if plan.safety is None else plan.safety.alpha
         learning.record(parts, parts["performance"] + weight * parts.get("safety", 0.0))
-    return {name: learning.losses.get(name, []) for name in plan.parts}
+    return {name: learning.losses.get(name, []) for name in learner.parts}
 
 
 def _describe(learner: MaskLearner, problem: AdaptiveProblem) -> dict[str, Any]:

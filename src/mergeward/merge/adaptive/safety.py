@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -43,9 +43,12 @@ class Adversary:
         clamp_climb: Whether perturbed images are clamped while the perturbations climb.
 
     Attributes:
+        PARTS: Names of the losses it gives rise to.
         perturbations: One a task.
         safety: What they are used for.
     """
+
+    PARTS: ClassVar[tuple[str, ...]] = ("safety", "perturbation")
 
     def __init__(
         self, session: Session, perturbations: Perturbations, safety: Safety, *, clamp_climb: bool
@@ -70,7 +73,7 @@ class Adversary:
         self.perturbations.climb((perturbed * slope).sum())
         return attack.loss
 
-    def add_gradient(self, images: Tensor, classes: Sequence[Tensor]) -> Tensor:
+    def add_gradient(self, images: Tensor, classes: Sequence[Tensor]) -> dict[str, Tensor]:
         """Add the gradient of alpha L_safe on a batch to that of the engine.
 
         Args:
@@ -78,8 +81,8 @@ class Adversary:
             classes: The predicted classes of its clean images.
 
         Returns:
-            L_safe.
+            L_safe, as `safety`.
         """
         perturbed = self.perturbations.apply(images).detach()
         loss = image_entropy if self.safety.loss == "entropy" else image_cross_entropy(classes)
-        return self._session.add_gradient(perturbed, loss, scale=self.safety.alpha).loss
+        return {"safety": self._session.add_gradient(perturbed, loss, scale=self.safety.alpha).loss}
