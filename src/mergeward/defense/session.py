@@ -33,7 +33,7 @@ class LearningParameters(Parameters):
     def session(self) -> dict[str, Any]:
         """Return them as parameters of a session on the merged model."""
         shared = self.model_dump(include={"batch_size", "precision"})
-        return {"granularity": "task", "initial_coefficient": 1.0, **shared}
+        return {"initial_coefficient": 1.0, **shared}
 
 
 def as_merge(problem: HardenProblem, base: Mapping[str, Tensor] | None = None) -> AdaptiveProblem:

@@ -15,7 +15,7 @@ def parameters(**changes) -> AdaMergingParameters:
 def test_learning_agrees_with_autograd_and_adam(granularity, make_problem, reference):
     problem = make_problem()
     asked = parameters(granularity=granularity)
-    session = Session(problem, asked, lr=asked.lr, dtype=torch.float64)
+    session = Session(problem, asked, lr=asked.lr, granularity=granularity, dtype=torch.float64)
     losses = fit_coefficients(session, 4, label="adamerging")
 
     plain = reference(problem)

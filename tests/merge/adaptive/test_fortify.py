@@ -103,7 +103,7 @@ def test_triggers_move_the_features_less_and_clean_images_keep_theirs(make_probl
     assert loss["clean"][-1] < 0.5 * end
 
 
-@pytest.mark.parametrize("unused", ["granularity", "patience", "gain", "task_vectors", "step_sizes"])
+@pytest.mark.parametrize("unused", ["patience", "gain", "task_vectors", "step_sizes"])
 def test_what_means_nothing_to_it_is_refused(unused):
     with pytest.raises(ValueError, match=unused):
         FortifiedMergeParameters(**{unused: SessionParameters().model_dump()[unused]})

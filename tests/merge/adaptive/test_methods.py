@@ -246,3 +246,9 @@ def test_saved_masks_must_cover_the_scope(info, make_problem):
     cut = {mask: {n: t for n, t in tensors.items() if n != "positions"} for mask, tensors in masks.items()}
     with pytest.raises(CheckpointError, match=r"mask '\w+' lacks 'positions'"):
         make_problem(masks=cut)
+
+
+@each(LEARNING)
+def test_only_what_learns_coefficients_is_told_how_fine_they_are(info):
+    learns = info.name in {"adamerging", "concrete_adamerging", "dam"}
+    assert ("granularity" in info.parameters.model_fields) == learns

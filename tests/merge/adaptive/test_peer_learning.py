@@ -113,7 +113,7 @@ def close(found, expected, tolerance=TOLERANCE):
 @pytest.mark.parametrize("granularity", ["task", "layer"])
 def test_adamerging_agrees(problem, recorded, granularity):
     asked = AdaMergingParameters(**COMMON, lr=0.05, granularity=granularity)
-    session = Session(problem, asked, lr=asked.lr, dtype=torch.float64)
+    session = Session(problem, asked, lr=asked.lr, granularity=granularity, dtype=torch.float64)
     fit_coefficients(session, STEPS, label="adamerging")
     found = session.coefficients.by_tensor()
     close(
@@ -175,7 +175,7 @@ def test_surgery_agrees(problem, recorded, monkeypatch):
         return generator
 
     adapted = AdaMergingParameters(**COMMON, lr=0.05)
-    session = Session(problem, adapted, lr=adapted.lr, dtype=torch.float64)
+    session = Session(problem, adapted, lr=adapted.lr, granularity=adapted.granularity, dtype=torch.float64)
     fit_coefficients(session, STEPS, label="adamerging")
     session.merge()
     monkeypatch.setattr(surgery, "torch_generator", start)

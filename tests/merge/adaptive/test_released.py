@@ -30,10 +30,11 @@ class Released:
     """
 
     def __init__(self, problem, plain, asked, session, *, name, safety=None, repaired=False) -> None:
+        granularity = getattr(asked, "granularity", "task")
         self.problem, self.plain, self.asked, self.session = problem, plain, asked, session
         self.name, self.safety, self.repaired = name, safety, repaired
         double = {"dtype": torch.float64, "requires_grad": True}
-        columns = 1 if asked.granularity == "task" else len(problem.base)
+        columns = len(problem.base) if granularity == "layer" else 1
         self.weights = torch.full((len(problem.names), columns), 0.3, **double)
         self.mask_logits = {n: torch.zeros(t.shape, **double) for n, t in problem.base.items()}
         self.delta = torch.zeros(len(problem.tasks), 3, 8, 8, **double)

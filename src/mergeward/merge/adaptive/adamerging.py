@@ -11,12 +11,12 @@ from mergeward.compute import fixed_threads
 from mergeward.merge.adaptive.merged_encoder import Blocks
 from mergeward.merge.adaptive.objectives import image_entropy
 from mergeward.merge.adaptive.problem import AdaptiveProblem, AdaptiveResult
-from mergeward.merge.adaptive.session import Session, SessionParameters
+from mergeward.merge.adaptive.session import LearntCoefficients, Session
 from mergeward.merge.adaptive.ties_vectors import with_ties_vectors
 from mergeward.merge.method import MethodInfo
 
 
-class AdaMergingParameters(SessionParameters):
+class AdaMergingParameters(LearntCoefficients):
     """Parameters of AdaMerging; the defaults are those of the paper and its code, but for half the images."""
 
     steps: int = Field(default=500, ge=0, description="Adam steps (AdaMerging: 500)")
@@ -57,7 +57,7 @@ def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveR
     with fixed_threads():
         if parameters.vectors == "ties":
             problem = with_ties_vectors(problem, parameters.density)
-        session = Session(problem, parameters, lr=parameters.lr)
+        session = Session(problem, parameters, lr=parameters.lr, granularity=parameters.granularity)
         start = session.learning.remember("start", session.balance)
         loss = fit_coefficients(session, parameters.steps, label="adamerging")
         return session.result({"loss": loss, "balance": {"start": start, "end": session.balance()}})

@@ -85,7 +85,6 @@ class FortifyParameters(Parameters):
     def session(self, coefficient: float, on_collapse: OnCollapse = "warn") -> SessionParameters:
         """Return what a session is told: to merge with one coefficient, and what a collapse leads to."""
         return SessionParameters(
-            granularity="task",
             initial_coefficient=coefficient,
             batch_size=self.batch_size,
             precision=self.precision,

@@ -120,6 +120,7 @@ class MaskLearner:
             problem,
             plan.parameters,
             lr=0.0 if coefficients is None else coefficients.base_lr,
+            granularity="task" if coefficients is None else coefficients.granularity,
             clamp=plan.switches.clamp,
             dtype=dtype,
         )

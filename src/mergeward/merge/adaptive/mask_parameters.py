@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from mergeward.merge.adaptive.session import SessionParameters
+from mergeward.merge.adaptive.session import LearntCoefficients, SessionParameters
 from mergeward.merge.method import Parameters
 
 Variant = Literal["paper", "released"]
@@ -55,7 +55,7 @@ class MaskParameters(SessionParameters, DrawnMasks):
         return ("shared",)
 
 
-class CoefficientParameters(MaskParameters):
+class CoefficientParameters(LearntCoefficients, MaskParameters):
     """The same for those that learn coefficients too."""
 
     base_lr: float = Field(

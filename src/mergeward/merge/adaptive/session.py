@@ -12,7 +12,7 @@ from torch import Tensor
 from mergeward.errors import MergewardError
 from mergeward.merge.adaptive.balance import Balance, balance_of, collapses, refuse_broken
 from mergeward.merge.adaptive.batches import Batches
-from mergeward.merge.adaptive.coefficients import Coefficients
+from mergeward.merge.adaptive.coefficients import Coefficients, Granularity
 from mergeward.merge.adaptive.heads import apply_head, apply_heads
 from mergeward.merge.adaptive.learning import Learning, StepSizes
 from mergeward.merge.adaptive.merged_encoder import Blocks, MergedEncoder
@@ -27,10 +27,6 @@ OnCollapse = Literal["warn", "refuse"]
 class SessionParameters(Parameters):
     """What every adaptive merge can be told."""
 
-    granularity: Literal["layer", "task"] = Field(
-        default="layer",
-        description="`layer`: one coefficient a contribution and tensor; `task`: one a contribution",
-    )
     initial_coefficient: float = Field(
         default=0.3, ge=0, le=1, description="starting value of every coefficient (AdaMerging: 0.3)"
     )
@@ -74,6 +70,15 @@ class SessionParameters(Parameters):
     )
 
 
+class LearntCoefficients(SessionParameters):
+    """The same for those that learn coefficients."""
+
+    granularity: Granularity = Field(
+        default="layer",
+        description="`layer`: one coefficient a contribution and tensor; `task`: one a contribution",
+    )
+
+
 ImageLoss = Callable[[Tensor, Part], Tensor]
 """The loss of single images `[b]` from logits `[b, C]` of the images of one task in one pass."""
 
@@ -95,8 +100,9 @@ class Session:
 
     Args:
         problem: What is merged, and for which tasks.
-        parameters: Granularity, starting coefficients, batch size and precision.
+        parameters: Starting coefficients, batch size and precision.
         lr: Adam step size of the coefficients.
+        granularity: See `Coefficients`.
         clamp: Whether the coefficients stay in [0, 1].
         dtype: Type of the arithmetic outside autocast; float64 serves gradient checks.
 
@@ -113,6 +119,7 @@ class Session:
         parameters: SessionParameters,
         *,
         lr: float,
+        granularity: Granularity = "task",
         clamp: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -132,7 +139,7 @@ class Session:
         self.coefficients = Coefficients(
             len(problem.contributions),
             len(problem.base),
-            granularity=parameters.granularity,
+            granularity=granularity,
             initial=parameters.initial_coefficient,
             lr=lr,
             clamp=clamp,
