@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from interruptions import stop_at
 from mergeward.checkpoint import open_checkpoint
 from mergeward.cli.app import run
 from mergeward.cli.options import assignments
@@ -57,6 +58,21 @@ def test_other_models_are_given_one_by_one(tiny_clip: Path, tmp_path: Path) -> N
         record = Provenance.from_metadata(checkpoint.metadata)
     assert record is not None
     assert list(record.inputs) == ["model", "base", "with a", "with b"]
+
+
+def test_an_interruption_says_how_to_go_on(
+    tiny_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    merged, out = save_tuned(tiny_clip, tmp_path / "merged", seed=1), tmp_path / "out"
+    options = {"--base": tiny_clip, "--defense": "awm", "--task": "digits", "--out": out}
+    command = ["harden", str(merged), *(str(part) for pair in options.items() for part in pair)]
+    command += ["--set", "steps=2", "--set", "batch_size=2", "--state-seconds", "0"]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, KeyboardInterrupt)
+        assert run(command) != 0
+    assert "interrupted; the same command with --resume goes on from here" in capsys.readouterr().err
+    assert not out.exists()
+    assert run([*command, "--resume"]) == 0
 
 
 @pytest.mark.parametrize(
