@@ -24,4 +24,4 @@ def can_be_fortified(recipe: Recipe) -> bool:
     scale = recipe.parameters.get("lambda", 1.0)
     if not all(isinstance(value, int | float) for value in (weight, scale)):
         return False
-    return 0 <= weight * scale <= 1
+    return bool(0 <= weight * scale <= 1)
