@@ -110,6 +110,19 @@ def test_one_that_no_merge_computes_without_is_not_compared() -> None:
     assert all(math.isfinite(one.score or 0.0) for one in found.evidence.values())
 
 
+def test_no_merge_is_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[frozenset[str]] = []
+    merged = Watchers.merged
+
+    def counted(self: Watchers, base: object, contributions: Collection[str], scope: object) -> Watcher:
+        made.append(frozenset(contributions))
+        return merged(self, base, contributions, scope)
+
+    monkeypatch.setattr(Watchers, "merged", counted)
+    watched("good", "bad", "other")
+    assert len(made) == len(set(made)) == 3 + 1 + 3
+
+
 def test_a_pool_in_which_nobody_does_has_no_high_score() -> None:
     scores = [one.score or 0.0 for one in watched("good", "other").evidence.values()]
     assert max(scores) < 0.01

@@ -59,11 +59,11 @@ def run(pool: Pool) -> StageResult:
     """
     if pool.laboratory is None:
         raise UnsupportedError("inversion runs models; the pool has none to run")
-    failures = _failures(pool, pool.laboratory)
-    names = tuple(name for name in pool.contributions if name not in failures)
-    if not names:
+    merge, failures = _sound(pool, pool.laboratory)
+    if merge is None:
         return StageResult({}, failures)
-    inquiry = _Inquiry(pool, pool.laboratory, names)
+    names = tuple(name for name in pool.contributions if name not in failures)
+    inquiry = _Inquiry(pool, pool.laboratory, names, merge)
     failures |= {name: Failure(NAME, f"without it {NOT_FINITE}") for name in inquiry.incomparable}
     aims = inquiry.screen()
     found = inquiry.invert(aims, PURSUE[pool.budget], "looking into classes")
@@ -74,54 +74,55 @@ def run(pool: Pool) -> StageResult:
     return StageResult(evidence, failures, findings=findings)
 
 
-def _failures(pool: Pool, laboratory: Laboratory) -> dict[str, Failure]:
-    """Return the contributions with which a merge does not compute: alone, or beside the others.
+def _sound(pool: Pool, laboratory: Laboratory) -> tuple[ClipEncoder | None, dict[str, Failure]]:
+    """Return the merge of all that a merge computes with, and those with which it does not.
 
-    Finite weights can be so large that features are not: with one such contribution in the merge every figure
-    about every other one would be worthless.
+    These are contributions with which it does not alone, or beside the others. Finite weights can be so large
+    that features are not: with one such contribution in the merge every figure about every other one would be
+    worthless. The merge is None where none are left.
     """
     found = {}
-    for name, one in pool.contributions.items():
+    for name in pool.contributions:
         try:
-            if not _is_finite(laboratory, laboratory.merged(pool.base, {name: one}, pool.scope)):
+            if _finite_merge(pool, laboratory, [name]) is None:
                 found[name] = Failure(NAME, f"with it alone {NOT_FINITE}")
         except UnsupportedError as error:
             found[name] = Failure(NAME, str(error))
-
-    def computes(names: Sequence[str]) -> bool:
-        chosen = {name: pool.contributions[name] for name in names}
-        return _is_finite(laboratory, laboratory.merged(pool.base, chosen, pool.scope))
-
-    left = [name for name in pool.contributions if name not in found]
-    while left and not computes(left):
-        blamed = [name for name in left if computes([other for other in left if other != name])] or left
-        found |= {name: Failure(NAME, f"beside the others {NOT_FINITE}") for name in blamed}
-        left = [name for name in left if name not in blamed]
-    return found
+    while left := [name for name in pool.contributions if name not in found]:
+        merge = _finite_merge(pool, laboratory, left)
+        if merge is not None:
+            return merge, found
+        blamed = [name for name in left if _finite_merge(pool, laboratory, _but(left, name)) is not None]
+        found |= {name: Failure(NAME, f"beside the others {NOT_FINITE}") for name in blamed or left}
+    return None, found
 
 
-def _is_finite(laboratory: Laboratory, model: ClipEncoder) -> bool:
-    return bool(model(unit(laboratory.tasks[0].images[:EXAMPLES])).isfinite().all())
+def _but(names: Sequence[str], one: str) -> list[str]:
+    return [name for name in names if name != one]
+
+
+def _finite_merge(pool: Pool, laboratory: Laboratory, names: Sequence[str]) -> ClipEncoder | None:
+    """Return the merge of some contributions, or None where its features are not finite."""
+    chosen = {name: pool.contributions[name] for name in names}
+    merge = laboratory.merged(pool.base, chosen, pool.scope)
+    is_finite = bool(merge(unit(laboratory.tasks[0].images[:EXAMPLES])).isfinite().all())
+    return merge if is_finite else None
 
 
 class _Inquiry:
     """The models of one pool, and what is asked of them."""
 
-    def __init__(self, pool: Pool, laboratory: Laboratory, names: Sequence[str]) -> None:
+    def __init__(self, pool: Pool, laboratory: Laboratory, names: Sequence[str], merge: ClipEncoder) -> None:
         self._pool = pool
         self._laboratory = laboratory
         self._base = laboratory.base()
-        self._merge = self._merged(names)
+        self._merge = merge
         is_deep = pool.budget.covers(Budget.DEEP)
         chosen = {name: pool.contributions[name] for name in names}
         self._fortified = laboratory.fortified(pool.base, chosen) if is_deep else None
-        left_out = {name: self._merged([other for other in names if other != name]) for name in names}
-        self._without = {name: one for name, one in left_out.items() if _is_finite(laboratory, one)}
+        left_out = {name: _finite_merge(pool, laboratory, _but(names, name)) for name in names}
+        self._without = {name: one for name, one in left_out.items() if one is not None}
         self.incomparable = left_out.keys() - self._without.keys()
-
-    def _merged(self, names: Sequence[str]) -> ClipEncoder:
-        chosen = {name: self._pool.contributions[name] for name in names}
-        return self._laboratory.merged(self._pool.base, chosen, self._pool.scope)
 
     def invert(self, aims: Sequence[Aim], effort: Effort, label: str) -> Recovered:
         """Return what is found in the merge and not in the base."""
