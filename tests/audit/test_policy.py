@@ -10,6 +10,7 @@ import pytest
 
 from mergeward.audit import Audited, audited
 from mergeward.audit.policy import scaled
+from mergeward.cli import merge as command
 from mergeward.cli.app import run
 from mergeward.errors import MergewardError, RecipeError, UnsupportedError
 from mergeward.provenance import Provenance
@@ -162,3 +163,29 @@ def test_merge_audits_first(
     assert run(["merge", str(recipe), str(tmp_path / "other"), "--audit"]) == 1
     assert not (tmp_path / "other").exists()
     assert run(["merge", str(recipe), str(out), "--audit"]) == 7
+
+
+@pytest.mark.parametrize("changed", ["base", "contribution"])
+def test_what_changes_after_its_audit_is_not_merged(
+    tiny_clip: Path,
+    models: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changed: str,
+) -> None:
+    base = save_tuned(tiny_clip, tmp_path / "base", seed=0, size=0.0)
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    recipe.write_text(json.dumps(content(base, models, "drop")))
+    victim = base if changed == "base" else models[0]
+
+    def exchanged(given: Recipe) -> Audited:
+        found = audited(given)
+        other = save_tuned(tiny_clip, tmp_path / "other", seed=9)
+        (other / "model.safetensors").replace(victim / "model.safetensors")
+        return found
+
+    monkeypatch.setattr(command, "audited", exchanged)
+    assert run(["merge", str(recipe), str(out), "--audit"]) == 4
+    assert f"{victim}: changed after its audit" in capsys.readouterr().err
+    assert not out.exists()

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mergeward.audit import hygiene
 from mergeward.audit.fortified import FORTIFY, can_be_fortified
 from mergeward.audit.report import AuditReport, ContributionReport, Verdict
 from mergeward.audit.run import audit, entries_by_name
+from mergeward.checkpoint import digest_of
 from mergeward.errors import MergewardError, UnsupportedError
 from mergeward.merge.method import MethodInfo
 from mergeward.merge.registry import method
@@ -31,6 +33,16 @@ class Audited:
     recipe: Recipe
     report: AuditReport
     note: str
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model whose file was read whole, by where the recipe has it."""
+        return {
+            one.model: digest_of(evidence.figures["sha256"])
+            for one in (self.report.base, *self.report.contributions)
+            for evidence in one.evidence
+            if evidence.stage == hygiene.NAME
+        }
 
 
 def audited(recipe: Recipe) -> Audited:

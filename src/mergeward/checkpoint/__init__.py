@@ -2,7 +2,7 @@
 
 from mergeward.checkpoint.adapter import Adapter, Factors, is_adapter, open_contribution
 from mergeward.checkpoint.atomic import atomic_directory, interrupted, vacant
-from mergeward.checkpoint.digests import digest_all
+from mergeward.checkpoint.digests import digest_all, digest_of
 from mergeward.checkpoint.files import PICKLE_SUFFIXES
 from mergeward.checkpoint.hub import local_path
 from mergeward.checkpoint.legacy import LegacyCheckpoint, open_legacy
@@ -37,6 +37,7 @@ __all__ = [
     "carries_mark",
     "check_compatible",
     "digest_all",
+    "digest_of",
     "fuse_qkv",
     "interrupted",
     "is_adapter",

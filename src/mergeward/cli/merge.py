@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mergeward.audit import Verdict, audited, check_policy
+from mergeward.audit import Audited, Verdict, audited, check_policy
 from mergeward.checkpoint import vacant
 from mergeward.cli.interruption import can_go_on
 from mergeward.cli.options import Device, Json, Resume, StateSeconds, size
 from mergeward.cli.plan import plan_table
 from mergeward.cli.terminal import print_json, say, show, warn
-from mergeward.recipe import Recipe, load_recipe
+from mergeward.recipe import load_recipe
 from mergeward.workflow import merge, plan_merge
 from mergeward.workflow.learning import SECONDS
 
@@ -53,8 +53,9 @@ def merge_command(
             show(plan_table(plan))
         return
     with can_go_on(out):
+        checked = _audited(recipe, out) if audit else None
         report = merge(
-            _audited(recipe, out) if audit else recipe,
+            checked.recipe if checked else recipe,
             out,
             resume=resume,
             device=device,
@@ -62,6 +63,7 @@ def merge_command(
             shard_bytes=shard_bytes,
             state_seconds=state_seconds,
             on_marked=_tell_of_mark,
+            audited=checked.digests if checked else None,
         )
     for message in report.warnings:
         warn(message)
@@ -83,10 +85,10 @@ def _tell_of_mark(name: str) -> None:
     warn(f"{name} says of itself that it carries a backdoor; the merged model is marked accordingly")
 
 
-def _audited(recipe: Path, out: Path) -> Recipe:
-    """Return the recipe as its audit leaves it, and say what the audit did."""
+def _audited(recipe: Path, out: Path) -> Audited:
+    """Audit the contributions of a recipe, and say what was done about suspects."""
     vacant(out)
     checked = audited(load_recipe(recipe))
     tell = warn if checked.report.verdict is Verdict.SUSPECT else say
     tell(checked.note)
-    return checked.recipe
+    return checked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ import torch
 
 from mergeward.checkpoint import SHARD_BYTES, digest_all, open_output, vacant
 from mergeward.compute import find_device, use_threads
-from mergeward.errors import UsageError
+from mergeward.errors import CheckpointError, UsageError
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.adaptive.surgery import PAPER
 from mergeward.merge.method import MethodInfo
@@ -52,7 +52,7 @@ class MergeReport:
     warnings: tuple[str, ...] = ()
 
 
-def merge(
+def merge(  # noqa: PLR0913 - one argument an option
     recipe: Recipe | Mapping[str, Any] | str | Path,
     out: str | Path,
     *,
@@ -62,6 +62,7 @@ def merge(
     shard_bytes: int = SHARD_BYTES,
     state_seconds: float = SECONDS,
     on_marked: Callable[[str], None] | None = None,
+    audited: Mapping[str, str] | None = None,
 ) -> MergeReport:
     """Merge the contributions of a recipe into its base and write the result.
 
@@ -79,6 +80,7 @@ def merge(
         shard_bytes: Size above which the weights are divided among files.
         state_seconds: How often an adaptive method keeps what it has learnt, for a run that goes on.
         on_marked: Called with the name of each input that says it carries a backdoor, before it is read.
+        audited: SHA-256 of models that an audit has read, by where the recipe has them (`Audited.digests`).
 
     Returns:
         What was merged.
@@ -86,7 +88,8 @@ def merge(
     Raises:
         RecipeError: The recipe is malformed.
         UsageError: There is no such method, task or device, or the method cannot do what is asked.
-        CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
+        CheckpointError: A file is missing, malformed, hostile, no fine-tune of the base, or
+            not what was audited.
         UnsupportedError: The method does not apply to these models, or there is no such processor.
         OutputError: `out` cannot be written, or there is another run to go on from than this one.
 
@@ -109,6 +112,7 @@ def merge(
                 on_marked(name)
         clip, tasks = _images(info, recipe) if job.learns else (None, [])
         digests = digest_all(list(job.inputs.values()))
+        _check_unchanged(recipe, info, digests, audited or {})
         learning = learning_setting(tasks) if tasks else {}
         record = job.provenance(dict(zip(job.inputs, digests, strict=True)), learning)
         card = partial(
@@ -158,6 +162,24 @@ def check_device(recipe: Recipe, info: MethodInfo, device: torch.device) -> None
     on_images = info.needs_images or recipe.surgery is not None
     if device != CPU and on_images and not (info.any_device and recipe.surgery is None):
         raise UsageError(f"--device {device}: {bound} computes on the CPU only")
+
+
+def _check_unchanged(
+    recipe: Recipe, info: MethodInfo, digests: Sequence[str], audited: Mapping[str, str]
+) -> None:
+    """Refuse what is no longer what an audit has read.
+
+    Args:
+        recipe: What is merged.
+        info: Its method.
+        digests: Of the base and of each contribution, in the recipe's order; others may follow.
+        audited: As `merge` has them.
+    """
+    entries = recipe.contributions(needs_base=info.needs_base).values()
+    models = [recipe.base, *(entry.model for entry in entries)]
+    for model, found in zip(models, digests, strict=False):
+        if audited.get(model, found) != found:
+            raise CheckpointError(f"{model}: changed after its audit")
 
 
 def _beside(learnt: Merged, record: Provenance, card: Callable[..., str]) -> dict[str, bytes]:
