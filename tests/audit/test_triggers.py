@@ -69,6 +69,14 @@ def test_whoever_teaches_the_merge_a_trigger_scores_highest() -> None:
     assert first.success > 0.9 > first.base_success
 
 
+def test_the_most_telling_finding_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = triggers._Inquiry.screen
+    monkeypatch.setattr(triggers._Inquiry, "screen", lambda inquiry: screen(inquiry)[::-1])
+    falls = [max(one.falls.values()) for one in watched("good", "bad").findings]
+    assert falls[0] > 0.5
+    assert falls == sorted(falls, reverse=True)
+
+
 def test_patches_are_tried_on_images_that_their_steps_do_not_see() -> None:
     where = Watchers()
     first = watched("good", "bad").findings[0]

@@ -70,6 +70,7 @@ def run(pool: Pool) -> StageResult:
     findings = [
         inquiry.finding(aim, found.masks[place], found.patterns[place]) for place, aim in enumerate(aims)
     ]
+    findings.sort(key=lambda one: max(one.falls.values(), default=one.gain), reverse=True)
     evidence = {name: _evidence(name, findings) for name in names if name not in failures}
     return StageResult(evidence, failures, findings=findings)
 
