@@ -180,18 +180,14 @@ def parser() -> ArgumentParser:
         default=[cache_root() / "contribution"],
         help="folders with contributions, at any depth (%(default)s)",
     )
-    made.add_argument("--seeds", type=_numbers, default=[1, 2], help="seeds of what is tested (1,2)")
-    made.add_argument("--bank", type=_numbers, default=[0], help="seeds of what is compared with (0)")
+    made.add_argument("--seeds", type=options.numbers, default=[1, 2], help="seeds of what is tested (1,2)")
+    made.add_argument("--bank", type=options.numbers, default=[0], help="seeds of what is compared with (0)")
     made.add_argument("--rounds", type=int, default=2, help="pools for each attacker (%(default)s)")
     made.add_argument("--clean-pools", type=int, default=20, help="clean pools to test (%(default)s)")
     made.add_argument("--bank-pools", type=int, default=39, help="clean pools to compare with (%(default)s)")
     made.add_argument("--attacks", type=_names, help="only these, with commas between; none is a clean pool")
     made.add_argument("--budget", default="standard", help="of each audit (%(default)s)")
     return made
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def _names(text: str) -> list[str]:

@@ -50,3 +50,8 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
     return number
+
+
+def numbers(text: str) -> list[int]:
+    """Parse whole numbers with commas between."""
+    return [int(part) for part in text.split(",")]
