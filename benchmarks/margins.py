@@ -155,12 +155,12 @@ def named(one: Made, others: Sequence[Made] | None) -> str:
 def plan(made: Sequence[Made]) -> Iterator[tuple[Made, Sequence[Made] | None]]:
     """Yield every contribution, and after them its merge with clean ones of its seed to the other tasks.
 
-    Merges are those of the attackers, and one of clean contributions for each seed.
+    Merges are one of clean contributions for each seed, and those of the attackers.
     """
     yield from ((one, None) for one in made)
     usual = min(one.learning_rate for one in made if not one.attacks)
     known = tasks(made)
-    for one in made:
+    for one in sorted(made, key=lambda one: one.attacks):
         others = [
             other
             for other in made

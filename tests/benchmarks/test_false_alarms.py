@@ -57,3 +57,11 @@ def test_the_script_reads_what_audits_left(
     printed = capsys.readouterr().out
     assert "| inversion | 2 | 2 |" in printed
     assert [line[:3] for line in printed.splitlines()[-2:]] == ["| 2", "| 3"]
+
+
+def test_the_page_shows_what_was_counted(repository: Path) -> None:
+    results = repository / "docs" / "results"
+    rows = [Row(**one) for one in json.loads((results / "audit.json").read_text("utf-8"))["rows"]]
+    page = (results / "audit.md").read_text(encoding="utf-8")
+    assert script.exchanged(rows, list(rows[0].scores)) in page
+    assert script.resampled(rows, "inversion") in page

@@ -101,8 +101,8 @@ def test_the_script_measures_each_model_once(
         ("badnets", False),
         (None, False),
         (None, False),
-        ("badnets", True),
         (None, True),
+        ("badnets", True),
     ]
     assert set(rows[0].gains) == {"warm", "cold"}
     assert rows[0].target == ["cold", 0]
@@ -111,3 +111,9 @@ def test_the_script_measures_each_model_once(
     assert figures.read_text() == before
     assert "| merges of six |" in capsys.readouterr().out
     assert json.loads(before)["setting"]["steps"] == 2
+
+
+def test_the_page_shows_what_was_measured(repository: Path) -> None:
+    results = repository / "docs" / "results"
+    shown = margin_rows.markdown(script.read(results / "margins.json"))
+    assert shown in (results / "audit.md").read_text(encoding="utf-8")
