@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.summary import Line
-from mergeward.report.scale import Scale, Tick, scale, shown_value
+from mergeward.report.scale import Scale, Tick, in_words, scale, shown_value
 from mergeward.report.words import label, percent
 
 ATTACKED, CLEAN = "attacked merge", "clean merge"
@@ -149,7 +149,7 @@ def _plot(title: str, over: Scale, rates: Rates, measure: str = "attack success"
 
 def _shown(over: Scale) -> str:
     """Return an axis in words: `tasks`, of which a suite sweeps how many there are, has no dot."""
-    name = _in_words(over.axis)
+    name = in_words(over.axis)
     return f"number of {name}" if name == over.axis and over.is_continuous else name
 
 
@@ -161,12 +161,7 @@ def _described(curve: Curve) -> str:
 def _elsewhere(line: Line, axis: str) -> str:
     """Say where a line lies on the axes that are not drawn; the number of tasks follows from its value."""
     others = (key for key in line.axes if key != axis)
-    return ", ".join(f"{_in_words(key)} {shown_value(key, line)}" for key in others)
-
-
-def _in_words(axis: str) -> str:
-    """Return the last part of an axis' name, in words."""
-    return axis.rpartition(".")[2].replace("_", " ")
+    return ", ".join(f"{in_words(key)} {shown_value(key, line)}" for key in others)
 
 
 def _name(line: Line) -> str:

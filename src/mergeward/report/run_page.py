@@ -16,6 +16,7 @@ from mergeward.bench.summary import summarise
 from mergeward.report import curves, interactive, scatter
 from mergeward.report.grid import Cell, Column, Grid, Group, Line
 from mergeward.report.html import assets, environment, json_address, write_text
+from mergeward.report.matrix import matrix
 from mergeward.report.paper import Comparison, comparisons
 from mergeward.report.pictures import TRIGGER_SIDE, Picture, png_picture
 from mergeward.report.words import ABSENT, label, percent, points
@@ -67,6 +68,7 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
         .get_template("run.html.j2")
         .render(
             title=_title([str(run.about["suite"]["title"]) for run in runs]),
+            matrices=[(name, found) for name, lines in named.items() if (found := matrix(lines))],
             grid=_together({name: results_grid(lines) for name, lines in named.items()}),
             controls=_together({name: controls_grid(lines) for name, lines in named.items()}),
             plots=[(plot, interactive.of_scatter(plot)) for plot in plots],

@@ -70,6 +70,11 @@ def scale(axis: str, lines: Sequence[Line]) -> Scale:
     return Scale(axis, ticks, is_continuous=False)
 
 
+def in_words(axis: str) -> str:
+    """Return the last part of an axis' name, in words."""
+    return axis.rpartition(".")[2].replace("_", " ")
+
+
 def shown_value(axis: str, line: Line) -> str:
     """Return the value of a line on an axis as text: tasks by their names."""
     value = line.axes[axis]
