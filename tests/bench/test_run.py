@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -20,6 +21,7 @@ from filelock import FileLock
 
 from mergeward.bench.clean import clean
 from mergeward.bench.engine import InProcess, Processes, local_engine, workshop_at
+from mergeward.bench.outdated import Outdated
 from mergeward.bench.run import RunSummary, Step, narrowed, plan_run, run_plan
 from mergeward.bench.store import RunFile, RunWriter, read_run
 from mergeward.bench.suite import Suite
@@ -144,8 +146,41 @@ def test_a_run_stopped_at_any_cell_goes_on(
     assert figures(read_run(path)) == figures(run_file)
 
 
-def test_what_was_measured_with_another_version_is_measured_again(
+def test_what_was_measured_with_another_version_is_measured_again_and_lost_nowhere(
     ran: RunSummary,
+    run_file: RunFile,
+    smallest: Suite,
+    tiny_clip: Path,
+    colour_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Outdated] = []
+
+    def listen(outdated: Outdated) -> None:
+        told.append(outdated)
+        assert len(read_run(path).cells) == 7, "told before anything has left the file"
+
+    path = tmp_path / "run.sqlite"
+    run_plan(plan_run(smallest, tiny_clip, colour_data), path)
+    monkeypatch.setattr("mergeward.bench.workshop.versions", lambda: "another")
+    monkeypatch.setattr("mergeward.bench.outdated.versions", lambda: "another")
+    workshop_at.cache_clear()  # it has worked out its keys
+    done = run_plan(plan_run(smallest, tiny_clip, colour_data), path, resume=True, on_outdated=listen)
+    workshop_at.cache_clear()
+    assert (done.measured, done.kept) == (7, 0)
+    assert told == [done.outdated]
+    assert told[0].cells == 7
+    assert told[0].reasons[0].startswith("versions (mergeward ")
+    assert len(read_run(path).cells) == len(read_run(path).rates) == 7
+    assert figures(read_run(told[0].kept)) == figures(run_file)
+    assert {file.name for file in tmp_path.iterdir()} == {"run.sqlite", told[0].kept.name}
+    assert re.fullmatch(r"run\.before-[0-9a-f]{8}\.sqlite", told[0].kept.name)
+
+
+def test_cells_are_not_forgotten_where_the_file_cannot_be_kept(
+    ran: RunSummary,
+    run_file: RunFile,
     smallest: Suite,
     tiny_clip: Path,
     colour_data: Path,
@@ -153,13 +188,18 @@ def test_what_was_measured_with_another_version_is_measured_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "run.sqlite"
-    run_plan(plan_run(smallest, tiny_clip, colour_data), path)
+    shutil.copy(ran.path, path)
     monkeypatch.setattr("mergeward.bench.workshop.versions", lambda: "another")
-    workshop_at.cache_clear()  # it has worked out its keys
-    done = run_plan(plan_run(smallest, tiny_clip, colour_data), path, resume=True)
+    monkeypatch.setattr("mergeward.bench.store.replaced", full_disk)
     workshop_at.cache_clear()
-    assert (done.measured, done.kept, done.outdated) == (7, 0, 7)
-    assert len(read_run(path).cells) == len(read_run(path).rates) == 7
+    with pytest.raises(OutputError, match="No space left on device"):
+        run_plan(plan_run(smallest, tiny_clip, colour_data), path, resume=True)
+    workshop_at.cache_clear()
+    assert figures(read_run(path)) == figures(run_file)
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_file_that_is_no_run_is_not_gone_on_with(
@@ -247,13 +287,10 @@ def test_a_store_that_cannot_be_written_stops_the_run_which_goes_on_when_it_can(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     plan = plan_run(suite_of(methods=["task_arithmetic", "median"]), tiny_clip, colour_data)
     path = tmp_path / "run.sqlite"
     with monkeypatch.context() as patch:
-        patch.setattr("mergeward.bench.workshop.merge", full)
+        patch.setattr("mergeward.bench.workshop.merge", full_disk)
         with pytest.raises(OutputError, match="No space left on device"):
             run_plan(plan, path)
     rows = read_run(path).cells

@@ -63,6 +63,20 @@ def test_a_suite_is_run_gone_on_with_exported_and_compared(
     assert run(["bench", "compare", "one.sqlite", "one.sqlite"]) == 0
 
 
+def test_what_other_code_measured_is_said_before_it_is_measured_again(
+    here: Path, tiny_clip: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["bench", "run", "./one.yaml", "--data", "data", "--base", str(tiny_clip)]
+    assert run(arguments) == 0
+    monkeypatch.setattr("mergeward.bench.workshop.code_digest", lambda _: "another")
+    capsys.readouterr()
+    assert run([*arguments, "--resume"]) == 0
+    first = capsys.readouterr().err.splitlines()
+    told = "warning: 3 cells were measured with other code; measured again. The run as it was: one.before-"
+    assert [line for line in first if line.startswith(told)] == first[:1]
+    assert len(list(here.glob("one.before-*.sqlite"))) == 1
+
+
 def test_failed_cells_are_listed_and_the_exit_code_says_so(
     here: Path, tiny_clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from mergeward.bench.gallery import gallery
 from mergeward.bench.grid import Cell, expand
 from mergeward.bench.measure import cell_key, is_cached
 from mergeward.bench.models import Contribution, contributions
+from mergeward.bench.outdated import Outdated, reasons
 from mergeward.bench.rows import CellRow, done_row, failed_row
 from mergeward.bench.store import RunWriter, open_run
 from mergeward.bench.suite import Suite
@@ -74,15 +75,15 @@ class RunSummary:
         measured: Cells measured now.
         kept: Cells that an earlier run of the same had measured.
         failed: Cells that could not be measured, with the cause.
-        outdated: Cells that an earlier run had measured with other code, versions or threads, and that were
-            measured again.
+        outdated: Cells that an earlier run had measured otherwise, and that were measured again; None where
+            there were none.
     """
 
     path: Path
     measured: int
     kept: int
     failed: tuple[CellRow, ...]
-    outdated: int = 0
+    outdated: Outdated | None = None
 
 
 def narrowed(suite: Suite, only: Mapping[str, Sequence[str]], seeds: Sequence[int] | None = None) -> Suite:
@@ -149,6 +150,7 @@ def run_plan(
     resume: bool = False,
     engine: Engine | None = None,
     report: Callable[[Step], None] = lambda _: None,
+    on_outdated: Callable[[Outdated], None] = lambda _: None,
 ) -> RunSummary:
     """Run the cells of a plan.
 
@@ -159,9 +161,11 @@ def run_plan(
         plan: From `plan_run`.
         out: The file to write.
         resume: Whether to go on with a file of the same suite, base and data; failed cells are tried again,
-            and cells measured with other code, versions or threads are measured again.
+            and cells measured with other code, versions or threads are measured again. The file as it was
+            is then kept beside it.
         engine: What runs the cells; by default this machine's cores.
         report: Called after each cell.
+        on_outdated: Called once where there are cells to measure again, before they leave the file.
 
     Raises:
         OutputError: The run's file or the store cannot be written.
@@ -175,7 +179,7 @@ def run_plan(
         "images": {spec: workshop.task(spec, plan.suite.seeds[0]).fingerprint for spec in _tasks(plan)},
     }
     with open_run(out, about, planned=len(plan.cells), resume=resume) as writer:
-        outdated = writer.forget_others(plan.cells)
+        outdated = _part_with_others(writer, plan, on_outdated)
         finished = writer.finished()
         waiting = [key for key in plan.cells if key not in finished]
         causes = _make_contributions(engine, plan.site, [plan.cells[key] for key in waiting])
@@ -191,6 +195,17 @@ def run_plan(
         failed = {row.cell for row in run.failed}
         writer.show(gallery(workshop, (cell for key, cell in plan.cells.items() if key not in failed)))
     return RunSummary(out, run.number - len(run.failed), len(finished), tuple(run.failed), outdated)
+
+
+def _part_with_others(writer: RunWriter, plan: Plan, tell: Callable[[Outdated], None]) -> Outdated | None:
+    """Take cells that are none of the plan's out of the run's file, of which a copy stays."""
+    rows = writer.others(plan.cells)
+    if not rows:
+        return None
+    outdated = Outdated(len(rows), reasons(rows), writer.keep_copy())
+    tell(outdated)
+    writer.forget(rows)
+    return outdated
 
 
 def _check_names(suite: Suite, names: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ All rates lie between 0 and 1, times are seconds, memory is bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from mergeward.bench.measure import Measured
 from mergeward.bench.rows import CellRow
 from mergeward.errors import DataError, OutputError, UsageError
 from mergeward.evaluate import Rate
+from mergeward.output import replaced
 
 FORMAT = 1
 """Number of the file's form; another one is not read."""
@@ -91,7 +93,8 @@ class RunFile:
 class RunWriter:
     """Writes a run, one transaction a cell."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
         self._connection = connection
 
     def finished(self) -> frozenset[str]:
@@ -100,19 +103,25 @@ class RunWriter:
             row[0] for row in self._connection.execute("SELECT cell FROM cells WHERE status = 'done'")
         )
 
-    def forget_others(self, cells: Collection[str]) -> int:
-        """Forget cells that are none of these: measured with other code, versions or threads.
+    def others(self, cells: Collection[str]) -> tuple[CellRow, ...]:
+        """Return the cells that are none of these: measured with other code, versions or threads."""
+        return tuple(row for row in _cell_rows(self._connection) if row.cell not in cells)
 
-        Returns:
-            How many there were.
-        """
-        others = [
-            (row[0],) for row in self._connection.execute("SELECT cell FROM cells") if row[0] not in cells
-        ]
+    def keep_copy(self) -> Path:
+        """Copy the file as it is to `NAME.before-HASH.sqlite` beside it, and return that path."""
+        rows = [(row.cell, row.finished) for row in _cell_rows(self._connection)]
+        digest = hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()[:8]
+        path = self._path.with_name(f"{self._path.stem}.before-{digest}{self._path.suffix}")
+        with replaced(path) as scratch, closing(_connect(scratch)) as copy:
+            self._connection.backup(copy)
+        return path
+
+    def forget(self, rows: Iterable[CellRow]) -> None:
+        """Forget cells."""
+        names = [(row.cell,) for row in rows]
         with self._connection:
             for table in ("cells", "rates"):
-                self._connection.executemany(f"DELETE FROM {table} WHERE cell = ?", others)  # noqa: S608
-        return len(others)
+                self._connection.executemany(f"DELETE FROM {table} WHERE cell = ?", names)  # noqa: S608
 
     def write(self, row: CellRow, rates: Iterable[Measured] = ()) -> None:
         """Write a cell, in place of what an earlier run wrote of it."""
@@ -159,7 +168,7 @@ def open_run(path: Path, about: Mapping[str, Any], *, planned: int, resume: bool
             elif (found := _about(connection, path)) != _plain(about):
                 other = _difference(found, _plain(about))
                 raise UsageError(f"{path}: a run of {other}; --out names another file")
-            yield RunWriter(connection)
+            yield RunWriter(path, connection)
         Path(f"{path}.lock").unlink(missing_ok=True)
     except Timeout as error:
         raise OutputError(f"{path}: another process writes this run") from error
@@ -179,9 +188,7 @@ def read_run(path: Path) -> RunFile:
     try:
         with closing(_connect_to_read(path)) as connection:
             about, planned = _about(connection, path), _entries(connection).get(PLANNED)
-            cells = tuple(
-                _cell_row(row) for row in connection.execute("SELECT * FROM cells ORDER BY position")
-            )
+            cells = _cell_rows(connection)
             rates: dict[str, list[Measured]] = {}
             for cell, *values in connection.execute("SELECT * FROM rates ORDER BY rowid"):
                 rates.setdefault(cell, []).append(_measured(values))
@@ -248,6 +255,11 @@ def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
 def _column(row: CellRow, name: str) -> Any:
     value = getattr(row, name)
     return json.dumps(value) if name in _JSON_COLUMNS else value
+
+
+def _cell_rows(connection: sqlite3.Connection) -> tuple[CellRow, ...]:
+    rows = connection.execute("SELECT * FROM cells ORDER BY position")
+    return tuple(_cell_row(row) for row in rows)
 
 
 def _cell_row(values: tuple[Any, ...]) -> CellRow:

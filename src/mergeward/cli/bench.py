@@ -15,6 +15,7 @@ from mergeward.bench.engines import ENGINES, choose_engine
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.export import FORMS, export
 from mergeward.bench.grid import expand
+from mergeward.bench.outdated import Outdated
 from mergeward.bench.run import FILTERS, Plan, RunSummary, Step, narrowed, plan_run, run_plan
 from mergeward.bench.store import read_run
 from mergeward.bench.suite import SMALL, Suite, load_suite, suite_names
@@ -122,7 +123,7 @@ def run_command(
     path = out or Path(f"{chosen.name}.sqlite")
     if chosen.attacks:
         warn(SUITE_WARNING)
-    done = run_plan(plan, path, resume=resume, engine=where, report=_report)
+    done = run_plan(plan, path, resume=resume, engine=where, report=_report, on_outdated=_warn_of_outdated)
     _show_summary(done, json)
     return FAILED if done.failed else 0
 
@@ -276,6 +277,10 @@ def _report(step: Step) -> None:
     say(f"[{step.number}/{step.total}] {step.label}: {result}{left}")
 
 
+def _warn_of_outdated(outdated: Outdated) -> None:
+    warn(str(outdated))
+
+
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     if minutes < 2:
@@ -313,8 +318,6 @@ def _show_summary(done: RunSummary, json: bool) -> None:
             }
         )
     say(f"{done.measured} cells measured, {done.kept} kept, {len(done.failed)} failed: {done.path}")
-    if done.outdated:
-        say(f"{done.outdated} cells had been measured with other code, versions or threads, and were again")
     for row in done.failed:
         names = " ".join(name for name in (row.attack, row.method, row.defense) if name != "none")
         complain(f"{row.kind} {names} seed {row.seed}: {row.error}", FAILED)
