@@ -487,3 +487,15 @@ def test_a_plan_is_of_what_was_chosen(smallest: Suite, tiny_clip: Path, colour_d
     assert len(plan.cells) == 7
     assert len(plan.contributions) == 4  # two clean, the attacker's, its clean retrain
     assert replace(plan, cached=0).cells == plan.cells
+
+
+def test_a_plan_without_its_base_counts_everything_and_cannot_be_run(
+    ran: RunSummary, smallest: Suite, tiny_clip: Path, colour_data: Path, tmp_path: Path
+) -> None:
+    plan = plan_run(smallest, None, colour_data)
+    there = plan_run(smallest, tiny_clip, colour_data)
+    assert (len(plan.cells), len(plan.contributions)) == (len(there.cells), len(there.contributions))
+    assert (plan.cached, plan.missing) == (0, 4)
+    with pytest.raises(UsageError, match="planned without its base"):
+        run_plan(plan, tmp_path / "run.sqlite")
+    assert not (tmp_path / "run.sqlite").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,44 @@ def test_what_other_code_measured_is_said_before_it_is_measured_again(
     told = "warning: 3 cells were measured with other code; measured again. The run as it was: one.before-"
     assert [line for line in first if line.startswith(told)] == first[:1]
     assert len(list(here.glob("one.before-*.sqlite"))) == 1
+
+
+def test_a_dry_run_makes_no_base(
+    here: Path, empty_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mergeward.testbed.base.pretrain", refuse)
+    arguments = ["bench", "run", "./one.yaml", "--data", "data", "--dry-run"]
+    assert run([*arguments, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["base_to_make"]
+    assert (plan["cells"], plan["cells_in_cache"]) == (4, 0)
+    assert (plan["contributions"], plan["contributions_to_make"]) == (2, 2)
+    assert run(arguments) == 0
+    assert "one would be pretrained on this data first" in capsys.readouterr().err
+    assert not [path for path in empty_cache.rglob("*") if path.is_file()]
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("a base is made")
+
+
+def test_a_dry_run_takes_the_base_that_was_made_before(
+    here: Path,
+    empty_cache: Path,
+    tiny_clip: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "mergeward.testbed.base.pretrain", lambda _, out, *others: shutil.copytree(tiny_clip, out)
+    )
+    arguments = ["bench", "run", "./one.yaml", "--data", "data"]
+    assert run(arguments) == 0
+    capsys.readouterr()
+    assert run([*arguments, "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert not plan["base_to_make"]
+    assert (plan["cells_in_cache"], plan["contributions_to_make"]) == (4, 0)
 
 
 def test_failed_cells_are_listed_and_the_exit_code_says_so(

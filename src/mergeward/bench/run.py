@@ -22,6 +22,7 @@ from mergeward.cache import content_key
 from mergeward.errors import UsageError, unknown_name
 from mergeward.progress import track
 from mergeward.shared import shared_store
+from mergeward.testbed import EMBEDDED, base_path
 
 FILTERS = ("attack", "method", "defense")
 
@@ -37,6 +38,7 @@ class Plan:
         contributions: The contributions that they are made from, each once.
         cached: How many cells' figures are in the store already.
         missing: How many contributions are not.
+        has_base: Whether the base is there; without it, a plan can only be looked at.
     """
 
     suite: Suite
@@ -45,6 +47,7 @@ class Plan:
     contributions: tuple[Contribution, ...]
     cached: int
     missing: int
+    has_base: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,12 @@ def narrowed(suite: Suite, only: Mapping[str, Sequence[str]], seeds: Sequence[in
     return suite.model_copy(update=changes)
 
 
-def plan_run(suite: Suite, base: Path, data: Path | None = None, store: str | None = None) -> Plan:
+def plan_run(suite: Suite, base: Path | None, data: Path | None = None, store: str | None = None) -> Plan:
     """Check a suite against the registries and the tasks, and say what running it means.
 
     Args:
         suite: The suite.
-        base: Folder of the base.
+        base: Folder of the base; None for one that is yet to be made, on which nothing is in the store.
         data: Folder of task files; None for the embedded tasks.
         store: Folder or URL of a store that several machines share; None for this machine's alone.
 
@@ -125,7 +128,8 @@ def plan_run(suite: Suite, base: Path, data: Path | None = None, store: str | No
         DataError: A task cannot be read.
     """
     check_suite(suite)
-    site = Site(base, data, None if store is None else shared_store(store).url)
+    # To count what is made from a base that is not there, any other will do.
+    site = Site(base or Path(base_path(EMBEDDED)), data, None if store is None else shared_store(store).url)
     workshop = workshop_at(site)
     specs = suite.task_specs(data)
     _check_names(suite, [workshop.task(spec, suite.seeds[0]).name for spec in specs])
@@ -138,8 +142,9 @@ def plan_run(suite: Suite, base: Path, data: Path | None = None, store: str | No
         site,
         cells,
         made,
-        cached=sum(is_cached(workshop, cell) for cell in cells.values()),
-        missing=sum(not workshop.is_made(one) for one in made),
+        cached=sum(base is not None and is_cached(workshop, cell) for cell in cells.values()),
+        missing=sum(base is None or not workshop.is_made(one) for one in made),
+        has_base=base is not None,
     )
 
 
@@ -169,8 +174,10 @@ def run_plan(
 
     Raises:
         OutputError: The run's file or the store cannot be written.
-        UsageError: The run to go on with is another.
+        UsageError: The run to go on with is another; or the plan has no base.
     """
+    if not plan.has_base:
+        raise UsageError(f"suite {plan.suite.name}: planned without its base; it can be looked at, not run")
     engine, workshop = engine or local_engine(), workshop_at(plan.site)
     about = {
         "suite": plan.suite.model_dump(mode="json"),

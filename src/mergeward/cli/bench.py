@@ -22,7 +22,7 @@ from mergeward.bench.suite import SMALL, Suite, load_suite, suite_names
 from mergeward.bench.tracking import log_run
 from mergeward.bench.variants import check_suite
 from mergeward.cli.marks import SUITE_WARNING
-from mergeward.cli.options import Data, Json, small_base
+from mergeward.cli.options import Data, Json, found_small_base, small_base
 from mergeward.cli.terminal import complain, print_json, say, show, warn
 from mergeward.errors import UsageError
 from mergeward.report import write_figures, write_run_page
@@ -115,11 +115,12 @@ def run_command(
     check_suite(chosen)
     chosen.task_specs(data)
     where = choose_engine(engine, workers=workers, address=address)
-    place = small_base(base, data) if chosen.base == SMALL else base_path(chosen.base)
-    plan = plan_run(chosen, load_clip(place).source.path, data, store)
     if dry_run:
-        _show_plan(plan, json)
+        there = found_small_base(base, data) if chosen.base == SMALL else base_path(chosen.base)
+        _show_plan(plan_run(chosen, _folder(there), data, store), json)
         return 0
+    place = small_base(base, data) if chosen.base == SMALL else base_path(chosen.base)
+    plan = plan_run(chosen, _folder(place), data, store)
     path = out or Path(f"{chosen.name}.sqlite")
     if chosen.attacks:
         warn(SUITE_WARNING)
@@ -245,6 +246,10 @@ def _on(suite: Suite, base: str | None) -> Suite:
     return suite if base is None or suite.base == SMALL else suite.model_copy(update={"base": base})
 
 
+def _folder(base: str | Path | None) -> Path | None:
+    return None if base is None else load_clip(base).source.path
+
+
 def _description(suite: Suite, data: Path | None) -> Table:
     table = Table(show_header=False, title=f"{suite.name}: {suite.title}", title_justify="left")
     tasks = suite.task_specs(data)
@@ -295,12 +300,15 @@ def _show_plan(plan: Plan, json: bool) -> None:
         "cells_in_cache": plan.cached,
         "contributions": len(plan.contributions),
         "contributions_to_make": plan.missing,
+        "base_to_make": not plan.has_base,
     }
     if json:
         print_json(facts | {"labels": [cell.label for cell in plan.cells.values()]})
         return
     for cell in plan.cells.values():
         typer.echo(cell.label)
+    if not plan.has_base:
+        say("no --base: one would be pretrained on this data first")
     say(
         f"{len(plan.cells)} cells, {plan.cached} of them in the cache; "
         f"{plan.missing} of {len(plan.contributions)} contributions to make"

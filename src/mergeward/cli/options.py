@@ -12,8 +12,8 @@ import yaml
 from mergeward.audit import Budget
 from mergeward.cli.terminal import say
 from mergeward.errors import UsageError
-from mergeward.tasks import load_task, task_names
-from mergeward.testbed import EMBEDDED, base_path, local_base
+from mergeward.tasks import Task, load_task, task_names
+from mergeward.testbed import EMBEDDED, base_path, found_base, local_base
 
 Base = Annotated[
     str, typer.Option("--base", help="The pretrained CLIP: 'embedded', a Hugging Face folder, or a hub id.")
@@ -101,4 +101,15 @@ def small_base(name: str | None, data: Path | None) -> str | Path:
     if name is not None or data is None:
         return base_path(name or EMBEDDED)
     say("no --base: pretraining one on this data, or taking it from the cache; it stays there")
-    return local_base([load_task(task, data=data) for task in task_names(data)])
+    return local_base(_tasks_in(data))
+
+
+def found_small_base(name: str | None, data: Path | None) -> str | Path | None:
+    """Return the same where it is there; None where it would be pretrained first."""
+    if name is not None or data is None:
+        return base_path(name or EMBEDDED)
+    return found_base(_tasks_in(data))
+
+
+def _tasks_in(data: Path) -> list[Task]:
+    return [load_task(task, data=data) for task in task_names(data)]

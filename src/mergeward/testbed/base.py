@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from mergeward.cache import artefact, cache_root, content_key
+from mergeward.cache import artefact, artefact_folder, cache_root, content_key
 from mergeward.tasks import Task
 from mergeward.testbed.pretrain import PretrainConfig, pretrain
 
@@ -25,9 +26,19 @@ def local_base(tasks: Sequence[Task], config: PretrainConfig = PretrainConfig())
     Weights trained on images whose licence is for research only must not be distributed; that is why they
     stay in the cache.
     """
-    configuration = {"tasks": {task.name: task.fingerprint for task in tasks}, "pretrain": asdict(config)}
+    configuration = _configuration(tasks, config)
     progress_file = cache_root() / "base" / f"{content_key(configuration)}.progress.safetensors"
     folder = artefact(
         "base", configuration, lambda scratch: pretrain(tasks, scratch / "model", config, progress_file)
     )
     return folder / "model"
+
+
+def found_base(tasks: Sequence[Task], config: PretrainConfig = PretrainConfig()) -> Path | None:  # noqa: B008
+    """Return where `local_base` has a base already; None where it would pretrain one."""
+    folder = artefact_folder("base", _configuration(tasks, config))
+    return folder / "model" if folder.is_dir() else None
+
+
+def _configuration(tasks: Sequence[Task], config: PretrainConfig) -> dict[str, Any]:
+    return {"tasks": {task.name: task.fingerprint for task in tasks}, "pretrain": asdict(config)}
