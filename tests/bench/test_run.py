@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def test_every_cell_is_written_with_what_it_was_measured_with(ran: RunSummary, r
         assert row.finished
         assert (row.success is not None) == (row.kind in {"attacker alone", "attacked merge"})
         assert (row.merge_seconds is not None) == row.kind.endswith(("merge", "retrain"))
+        assert row.collapsed == (() if row.kind.endswith(("merge", "retrain")) else None)
     assert run_file.about["suite"]["name"] == "smallest"
 
 
@@ -196,6 +198,22 @@ def test_cells_are_not_forgotten_where_the_file_cannot_be_kept(
         run_plan(plan_run(smallest, tiny_clip, colour_data), path, resume=True)
     workshop_at.cache_clear()
     assert figures(read_run(path)) == figures(run_file)
+
+
+def test_a_file_from_before_a_column_came_is_read_and_gone_on_with(
+    ran: RunSummary, run_file: RunFile, smallest: Suite, tiny_clip: Path, colour_data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.sqlite"
+    shutil.copy(ran.path, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM cells WHERE kind = 'attacked merge'")
+        connection.execute("ALTER TABLE cells DROP COLUMN collapsed")
+    assert {row.collapsed for row in read_run(path).cells} == {None}
+    assert len(read_run(path).cells) == 6
+    done = run_plan(plan_run(smallest, tiny_clip, colour_data), path, resume=True)
+    assert (done.measured, done.kept, done.outdated) == (1, 6, None)
+    assert figures(read_run(path)) == figures(run_file)
+    assert [row.collapsed for row in read_run(path).cells if row.kind == "attacked merge"] == [()]
 
 
 def full_disk(*_: object) -> None:

@@ -186,3 +186,20 @@ def test_what_one_run_lacks_is_a_change() -> None:
     before = run_of((cell("clean merge", 0), rates(70)))
     changes = compare(before, run_of())
     assert [(change.measure, change.is_beyond) for change in changes] == [("accuracy", True)]
+
+
+@pytest.mark.parametrize(
+    ("told", "counted", "shown"),
+    [
+        ([None, None], None, "| 2 |"),
+        ([(), None], 0, "| 2 |"),
+        ([("warm collapsed", "cold collapsed"), ()], 1, "| 2 (1 collapsed) |"),
+    ],
+)
+def test_seeds_whose_merges_collapsed_are_counted(
+    told: list[tuple[str, ...] | None], counted: int | None, shown: str
+) -> None:
+    run = run_of(*((cell("clean merge", seed, collapsed=of), rates(70)) for seed, of in enumerate(told)))
+    (record,) = json.loads(export(run, "json"))
+    assert record["collapsed"] == counted
+    assert shown in export(run, "md")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import pytest
 import torch
 
 import mergeward as mw
-from mergeward.bench.models import Backdoor, Base, Contribution, Merged
-from mergeward.bench.workshop import Workshop
+from mergeward.bench.clean import clean
+from mergeward.bench.models import Backdoor, Base, Contribution, Hardened, Merged
+from mergeward.bench.workshop import COLLAPSED, Workshop
 from mergeward.evaluate import accuracy
+from mergeward.workflow import MergeReport, merge
 
 SHORT = mw.FinetuneConfig(steps=2, batch_size=6, warmup_steps=1)
 TASKS = ("warm", "cold")
@@ -78,3 +82,28 @@ def test_predictions_are_kept(workshop: Workshop) -> None:
     first, again = (workshop.predictions(merged(), TASKS, 0) for _ in range(2))
     assert all(torch.equal(first[task], again[task]) for task in TASKS)
     assert workshop.has_predicted(merged(), TASKS, 0, None)
+
+
+def test_collapses_are_recorded_as_a_merge_is_made_and_outlast_it(
+    workshop: Workshop, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collapsing(*arguments: Any) -> MergeReport:
+        return replace(merge(*arguments), record={"collapsed": {"warm": "one class for all"}})
+
+    monkeypatch.setattr("mergeward.bench.workshop.merge", collapsing)
+    workshop.folder(merged())
+    assert clean()["merge"] > 0
+    monkeypatch.setattr("mergeward.bench.workshop.Workshop._make", None)
+    assert workshop.collapsed(merged()) == ("one class for all",)
+    for file in empty_cache.glob(f"cost/*/{COLLAPSED}"):  # as caches from before this was recorded
+        file.unlink()
+    assert workshop.collapsed(merged()) is None
+
+
+def test_collapses_of_a_hardening_are_recorded(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def collapsing(model: Path, *arguments: Any, on_collapse: Callable[[str], None], **named: Any) -> Path:
+        on_collapse("one class for all")
+        return Path(shutil.copytree(model, arguments[3]))
+
+    monkeypatch.setattr("mergeward.bench.workshop.harden", collapsing)
+    assert workshop.collapsed(Hardened(merged(), "awm", {"steps": 1})) == ("one class for all",)

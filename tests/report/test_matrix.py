@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,18 @@ def test_the_merge_without_a_defense_is_named_beside_those_that_have_one() -> No
     found = matrix([attacked({}, 0.9), attacked({}, 0.2, defense="awm")])
     assert found is not None
     assert [part.title for part in found.sections] == ["no defense", "AWM"]
+
+
+def test_a_merge_that_collapsed_is_marked_in_both_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [replace(attacked({}, 0.5), collapsed=2), replace(attacked({}, 0.6, method="dam"), collapsed=0)]
+    monkeypatch.setattr("mergeward.report.run_page.summarise", lambda _: lines)
+    write_run_page([a_run()], tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("<small>collapsed: 2</small>") == 1
+    assert '<th scope="row" data-value="TIES">TIES (collapsed: 2)</th>' in text
+    assert '<th scope="row" data-value="DAM">DAM</th>' in text
 
 
 @pytest.mark.parametrize("lines", [[], [attacked({}, 0.9)], [a_line("clean merge", {}, 0.1)] * 3])

@@ -54,6 +54,7 @@ def as_record(line: Line) -> dict[str, Any]:
         "axes": dict(line.axes),
         "tasks": list(line.tasks),
         "seeds": line.accuracy.seeds,
+        "collapsed": line.collapsed,
     }
     for name in ESTIMATES:
         record |= _ends(name, getattr(line, name))
@@ -133,7 +134,8 @@ def _cells(line: Line, dash: str) -> list[str]:
     rates = [_percent(getattr(line, name), dash) for name in ESTIMATES]
     difference = "" if line.difference is None else f"{100 * line.difference:.1f}"
     seconds = "" if line.merge_seconds is None else f"{line.merge_seconds:.1f}"
-    return [*names, line.trigger, axes, str(line.accuracy.seeds), *rates, difference, seconds]
+    seeds = f"{line.accuracy.seeds} ({line.collapsed} collapsed)" if line.collapsed else line.accuracy.seeds
+    return [*names, line.trigger, axes, str(seeds), *rates, difference, seconds]
 
 
 def _percent(estimate: Estimate | None, dash: str) -> str:

@@ -53,10 +53,13 @@ class Outcome:
         rates: What was measured.
         costs: What the attackers' contributions (in sum), the merge, and the defense took when they were
             made; None for a part that the cell has not.
+        collapsed: For which tasks predictions collapsed onto few classes while its merge learnt or was
+            hardened, in words; None for what is no merge, or was made before this was recorded.
     """
 
     rates: tuple[Measured, ...]
     costs: tuple[Cost | None, Cost | None, Cost | None]
+    collapsed: tuple[str, ...] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -80,7 +83,7 @@ class Outcome:
 
 def run_cell(workshop: Workshop, cell: Cell) -> Outcome:
     """Make what a cell needs, measure it, and return the figures."""
-    return Outcome(tuple(_rates(workshop, cell)), _costs(workshop, cell))
+    return Outcome(tuple(_rates(workshop, cell)), _costs(workshop, cell), _collapsed(workshop, cell))
 
 
 def cell_key(workshop: Workshop, cell: Cell) -> str:
@@ -152,6 +155,17 @@ def _costs(workshop: Workshop, cell: Cell) -> tuple[Cost | None, Cost | None, Co
             return _attacks(workshop, (contribution,)), None, None
         case _:
             return None, None, None
+
+
+def _collapsed(workshop: Workshop, cell: Cell) -> tuple[str, ...] | None:
+    match cell.model:
+        case Merged() as merged:
+            return workshop.collapsed(merged)
+        case Hardened() as hardened:
+            before, own = workshop.collapsed(hardened.merge), workshop.collapsed(hardened)
+            return None if before is None or own is None else (*before, *own)
+        case _:
+            return None
 
 
 def _attacks(workshop: Workshop, pool: tuple[Contribution, ...]) -> Cost | None:

@@ -49,6 +49,8 @@ class CellRow:
             part.
         hardware: Processor, cores, and threads that numeric work used.
         finished: When, in UTC.
+        collapsed: For which tasks predictions collapsed onto few classes while the merge learnt or was
+            hardened, in words; None for what is no merge, and in runs from before this was recorded.
     """
 
     cell: str
@@ -74,6 +76,7 @@ class CellRow:
     versions: str = ""
     hardware: str = ""
     finished: str = ""
+    collapsed: tuple[str, ...] | None = None
 
 
 def done_row(
@@ -92,6 +95,7 @@ def done_row(
         success=fmean(own) if own and attacked else None,
         seconds=round(seconds, 3),
         hardware=hardware,
+        collapsed=outcome.collapsed,
         **_cost("attack", attack),
         **_cost("merge", merge),
         **_cost("defense", defense),

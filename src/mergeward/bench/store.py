@@ -5,7 +5,8 @@ Tables:
 - `run` (`key`, `value`): the suite as JSON, base, data, images, format; the same for the whole run.
 - `cells`: one row for each cell that has been run. `cell` is the hash of its configuration, `kind` what it is
   for, `axes` and `tasks` JSON, `accuracy` the mean over the tasks, `success` the mean over its own triggers
-  (NULL for what has none), `status` "done" or "failed", `error` the cause of a failure.
+  (NULL for what has none), `status` "done" or "failed", `error` the cause of a failure, `collapsed` JSON
+  (NULL where it is not known; files from before it was recorded get the column when they are gone on with).
 - `rates`: one row for each rate that was measured, with its 95 % Wilson interval; see `measure.Measured`.
 - `gallery`: one row for each trigger, with pictures as PNG; see `gallery.TriggerPicture`.
 
@@ -39,7 +40,7 @@ PLANNED = "planned"
 """Key of the number of cells in the table `run`."""
 
 CELL_COLUMNS = tuple(entry.name for entry in fields(CellRow))
-_JSON_COLUMNS = ("axes", "tasks")
+_JSON_COLUMNS = ("axes", "tasks", "collapsed")
 _RATE_COLUMNS = (
     "cell",
     "measure",
@@ -168,6 +169,7 @@ def open_run(path: Path, about: Mapping[str, Any], *, planned: int, resume: bool
             elif (found := _about(connection, path)) != _plain(about):
                 other = _difference(found, _plain(about))
                 raise UsageError(f"{path}: a run of {other}; --out names another file")
+            _add_columns(connection)
             yield RunWriter(path, connection)
         Path(f"{path}.lock").unlink(missing_ok=True)
     except Timeout as error:
@@ -227,6 +229,15 @@ def _create(connection: sqlite3.Connection, about: Mapping[str, Any]) -> None:
         )
 
 
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Give a file of an earlier version the columns that have come since, which stand at the end."""
+    there = {row[1] for row in connection.execute("PRAGMA table_info(cells)")}
+    with connection:
+        for name in CELL_COLUMNS:
+            if name not in there:
+                connection.execute(f"ALTER TABLE cells ADD COLUMN {name}")
+
+
 def _about(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:
     found = _entries(connection)
     if found.pop("format", None) != FORMAT:
@@ -254,18 +265,20 @@ def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _column(row: CellRow, name: str) -> Any:
     value = getattr(row, name)
-    return json.dumps(value) if name in _JSON_COLUMNS else value
+    return json.dumps(value) if name in _JSON_COLUMNS and value is not None else value
 
 
 def _cell_rows(connection: sqlite3.Connection) -> tuple[CellRow, ...]:
     rows = connection.execute("SELECT * FROM cells ORDER BY position")
-    return tuple(_cell_row(row) for row in rows)
+    names = [column[0] for column in rows.description]
+    return tuple(_cell_row(dict(zip(names, values, strict=True))) for values in rows)
 
 
-def _cell_row(values: tuple[Any, ...]) -> CellRow:
-    named = dict(zip(CELL_COLUMNS, values, strict=True))
+def _cell_row(named: Mapping[str, Any]) -> CellRow:
     axes, tasks = json.loads(named["axes"]), tuple(json.loads(named["tasks"]))
-    return CellRow(**{**named, "axes": axes, "tasks": tasks})
+    told = named.get("collapsed")
+    collapsed = None if told is None else tuple(json.loads(told))
+    return CellRow(**{**named, "axes": axes, "tasks": tasks, "collapsed": collapsed})
 
 
 def _rate_values(cell: str, one: Measured) -> list[Any]:

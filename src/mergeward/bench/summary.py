@@ -39,6 +39,8 @@ class Line:
         merge_peak_bytes: The most over the seeds.
         defense_seconds: Mean over the seeds.
         attack_seconds: Mean over the seeds.
+        collapsed: For how many seeds predictions for a task collapsed onto few classes as the merge was made;
+            None where that is not known.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Line:
     merge_peak_bytes: int | None
     defense_seconds: float | None
     attack_seconds: float | None
+    collapsed: int | None = None
 
     @property
     def difference(self) -> float | None:
@@ -113,6 +116,7 @@ def _line(run: RunFile, rows: Sequence[CellRow], trigger: str) -> Line:
         merge_peak_bytes=max((row.merge_peak_bytes for row in rows if row.merge_peak_bytes), default=None),
         defense_seconds=_mean(row.defense_seconds for row in rows),
         attack_seconds=_mean(row.attack_seconds for row in rows),
+        collapsed=_collapsed(rows),
     )
 
 
@@ -156,6 +160,11 @@ def _by_task(run: RunFile, rows: Sequence[CellRow]) -> dict[str, Estimate]:
             if one.measure == "accuracy":
                 by_task.setdefault(one.task, []).append(one.rate)
     return {task: estimate([[rate] for rate in rates]) for task, rates in by_task.items()}
+
+
+def _collapsed(rows: Sequence[CellRow]) -> int | None:
+    known = [row.collapsed for row in rows if row.collapsed is not None]
+    return sum(map(bool, known)) if known else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

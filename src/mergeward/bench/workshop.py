@@ -41,7 +41,7 @@ from mergeward.workflow import ForeignClass, PreparedTask, attack, finetune, har
 from mergeward.workflow.backdoor import attack_settings, beside
 from mergeward.workflow.contribute import adopt
 
-MODEL, PREDICTIONS = "model", "predictions.json"
+MODEL, PREDICTIONS, COLLAPSED = "model", "predictions.json", "collapsed.json"
 KINDS = {Contribution: "contribution", Merged: "merge", Hardened: "hardened"}
 """The family of artefacts of each model."""
 
@@ -131,9 +131,19 @@ class Workshop:
         def measure(folder: Path) -> None:
             self._make_inputs(model)
             with TemporaryDirectory(dir=folder.parent) as scratch:
-                costed(lambda: self._make(model, Path(scratch) / MODEL)).write(folder)
+                self._make_recorded(model, Path(scratch) / MODEL)(folder)
 
         return read_cost(self._keep("cost", self.key(model), measure))
+
+    def collapsed(self, model: Merged | Hardened) -> tuple[str, ...] | None:
+        """Return for which tasks predictions collapsed onto few classes as a model was made, in words.
+
+        Returns:
+            None for a model that was made before this was recorded.
+        """
+        self.cost(model)
+        path = artefact_folder("cost", self.key(model)) / COLLAPSED
+        return tuple(json.loads(path.read_text())) if path.is_file() else None
 
     def trigger(self, contribution: Contribution) -> SavedTrigger:
         """Return what activates the backdoor of a contribution."""
@@ -243,8 +253,8 @@ class Workshop:
     def _artefact(self, model: Contribution | Merged | Hardened) -> Path:
         def make(folder: Path) -> None:
             self._make_inputs(model)
-            cost = costed(lambda: self._make(model, folder / MODEL))
-            self._keep("cost", self.key(model), cost.write)
+            record = self._make_recorded(model, folder / MODEL)
+            self._keep("cost", self.key(model), record)
 
         return self._keep(KINDS[type(model)], self.key(model), make)
 
@@ -257,7 +267,20 @@ class Workshop:
             case Hardened():
                 self.folder(model.merge)
 
-    def _make(self, model: Contribution | Merged | Hardened, out: Path) -> None:
+    def _make_recorded(self, model: Contribution | Merged | Hardened, out: Path) -> Callable[[Path], None]:
+        """Make a model, and return what writes into a folder what that took and which collapses it told."""
+        told: list[str] = []
+        cost = costed(lambda: told.extend(self._make(model, out)))
+
+        def write(folder: Path) -> None:
+            cost.write(folder)
+            (folder / COLLAPSED).write_text(json.dumps(told))
+
+        return write
+
+    def _make(self, model: Contribution | Merged | Hardened, out: Path) -> Sequence[str]:
+        """Make a model, and return for which tasks predictions collapsed, in words."""
+        told: list[str] = []
         match model:
             case Contribution(published=str(published)):
                 adopt(self.base, published, self.task(model.task, model.seed).name, out)
@@ -266,7 +289,7 @@ class Workshop:
             case Contribution():
                 self._attack(model, out)
             case Merged():
-                merge(self._recipe(model), out)
+                told.extend(merge(self._recipe(model), out).record.get("collapsed", {}).values())
             case Hardened():
                 tasks = [self.task(one.task, model.merge.seed) for one in model.merge.pool]
                 harden(
@@ -277,7 +300,9 @@ class Workshop:
                     out,
                     seed=model.merge.seed,
                     parameters=model.parameters,
+                    on_collapse=told.append,
                 )
+        return told
 
     def _attack(self, model: Contribution, out: Path) -> None:
         backdoor = model.backdoor

@@ -24,12 +24,14 @@ class Entry:
         interval: Its 95 % interval, in percent.
         control: The same trigger on the merge that no attacker touched, in percent; empty where it was not
             measured.
+        collapsed: For how many seeds the merge collapsed; see `bench.summary.Line`.
     """
 
     rate: float
     text: str
     interval: str
     control: str
+    collapsed: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,17 @@ def matrix(lines: Sequence[Line]) -> Matrix | None:
 
 def _rows(lines: Sequence[Line], methods: Sequence[str]) -> Iterator[Row]:
     for attack, members in _by(lines, _attack).items():
-        found = {line.method: _entry(line.success, line.clean_success) for line in members if line.success}
+        found = {line.method: _entry(line, line.success) for line in members if line.success}
         yield Row(attack, tuple(found.get(name) for name in methods))
 
 
-def _entry(success: Estimate, control: Estimate | None) -> Entry:
-    interval = f"[{percent(success.low)}, {percent(success.high)}]"
+def _entry(line: Line, success: Estimate) -> Entry:
     return Entry(
-        success.mean, percent(success.mean), interval, "" if control is None else percent(control.mean)
+        success.mean,
+        percent(success.mean),
+        f"[{percent(success.low)}, {percent(success.high)}]",
+        "" if line.clean_success is None else percent(line.clean_success.mean),
+        line.collapsed or 0,
     )
 
 

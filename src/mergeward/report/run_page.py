@@ -213,7 +213,7 @@ def _cells(line: Summary) -> tuple[Cell, ...]:
         seconds = Cell(f"{line.merge_seconds:.1f}", line.merge_seconds)
     return (
         _name(line.attack),
-        _name(line.method),
+        _merge(line),
         _name(line.defense, none=ABSENT),
         Cell(_axes(line), _axes(line)),
         _estimate(line.success if attacked else None, heat=True),
@@ -245,6 +245,12 @@ def _control(line: Summary) -> Line:
 def _name(name: str, none: str | None = None) -> Cell:
     text = none if name == "none" and none is not None else label(name)
     return Cell(text, text)
+
+
+def _merge(line: Summary) -> Cell:
+    """Return a merge's name, and for how many seeds it collapsed, if it did."""
+    name = label(line.method)
+    return Cell(f"{name} (collapsed: {line.collapsed})" if line.collapsed else name, name)
 
 
 def _axes(line: Summary) -> str:
