@@ -34,7 +34,6 @@ from harness.contributions import Made, find
 from harness.pools import Composed, Member
 from mergeward.attack import load_trigger
 from mergeward.audit import AuditReport
-from mergeward.cache import cache_root
 from mergeward.compute import thread_count
 from mergeward.evaluate import attack_success, predict
 from mergeward.testbed import base_path
@@ -171,15 +170,7 @@ def setting(given: Namespace) -> Mapping[str, Any]:
 def parser() -> ArgumentParser:
     """Return the parser of this script's options."""
     made = options.parser("Audit pools of contributions and count how often the audit is right.")
-    made.add_argument("--base", default="embedded", help="a base (%(default)s)")
-    made.add_argument("--data", type=Path, help="folder of task files; default the embedded tasks")
-    made.add_argument(
-        "--contributions",
-        type=Path,
-        nargs="+",
-        default=[cache_root() / "contribution"],
-        help="folders with contributions, at any depth (%(default)s)",
-    )
+    options.add_contributions(made)
     made.add_argument("--seeds", type=options.numbers, default=[1, 2], help="seeds of what is tested (1,2)")
     made.add_argument("--bank", type=options.numbers, default=[0], help="seeds of what is compared with (0)")
     made.add_argument("--rounds", type=int, default=2, help="pools for each attacker (%(default)s)")

@@ -34,7 +34,6 @@ from harness import margin_rows, options, rows
 from harness.contributions import Made, find, tasks
 from harness.margin_rows import Row
 from mergeward.attack import load_trigger
-from mergeward.cache import cache_root
 from mergeward.compute import fixed_threads
 from mergeward.merge.adaptive.tuning import tune
 from mergeward.seeding import torch_generator
@@ -195,15 +194,7 @@ def read(path: Path | None) -> list[Row]:
 def parser() -> ArgumentParser:
     """Return the parser of this script's options."""
     made = options.parser("Ask whether data-free margins tell attackers from others.", repeated=False)
-    made.add_argument("--base", default="embedded", help="a base (%(default)s)")
-    made.add_argument("--data", type=Path, help="folder of task files; default the embedded tasks")
-    made.add_argument(
-        "--contributions",
-        type=Path,
-        nargs="+",
-        default=[cache_root() / "contribution"],
-        help="folders with contributions, at any depth (%(default)s)",
-    )
+    options.add_contributions(made)
     made.add_argument(
         "--seeds", type=options.numbers, default=[0, 1, 2, 3], help="seeds of contributions (0,1,2,3)"
     )

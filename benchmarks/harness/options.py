@@ -39,6 +39,19 @@ def parser(description: str, *, repeated: bool = True) -> argparse.ArgumentParse
     return made
 
 
+def add_contributions(made: argparse.ArgumentParser) -> None:
+    """Add the options that say which contributions are there already, of which base and tasks."""
+    made.add_argument("--base", default="embedded", help="a base (%(default)s)")
+    made.add_argument("--data", type=Path, help="folder of task files; default the embedded tasks")
+    made.add_argument(
+        "--contributions",
+        type=Path,
+        nargs="+",
+        default=[cache_root() / "contribution"],
+        help="folders with contributions, at any depth (%(default)s)",
+    )
+
+
 def repeats(given: argparse.Namespace) -> int:
     """Return how often each command is to run."""
     return int(given.repeats or (1 if given.quick else REPEATS))

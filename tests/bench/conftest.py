@@ -10,7 +10,7 @@ import pytest
 
 from colour_task import save_colour_task
 from mergeward.bench.engine import InProcess
-from mergeward.bench.run import RunSummary, plan_run, run_plan
+from mergeward.bench.run import Plan, RunSummary, plan_run, run_plan
 from mergeward.bench.store import RunFile, read_run
 from mergeward.bench.suite import Suite, as_suite
 
@@ -45,6 +45,12 @@ def colour_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in SMALLEST["tasks"]:
         save_colour_task(folder, name)
     return folder
+
+
+@pytest.fixture
+def planned(smallest: Suite, tiny_clip: Path, colour_data: Path) -> Callable[[], Plan]:
+    """The plan of the smallest suite, made at each call."""
+    return lambda: plan_run(smallest, tiny_clip, colour_data)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench_runs import figures
 from mergeward.bench.cluster import RayCluster
 from mergeward.bench.run import RunSummary, Step, plan_run, run_plan
 from mergeward.bench.store import RunFile, read_run
@@ -32,10 +33,6 @@ def machines(tmp_path: Path) -> Iterator[Cluster]:
 
 def add_machine(cluster: Cluster, cache: Path) -> Any:
     return cluster.add_node(num_cpus=thread_count(), env_vars={"MERGEWARD_CACHE": str(cache)})
-
-
-def figures(run: RunFile) -> list[object]:
-    return [(row.cell, row.accuracy, row.success, run.rates[row.cell]) for row in run.cells]
 
 
 def test_a_run_survives_the_loss_of_a_machine_bit_for_bit(

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.grid import is_of_attacks
 from mergeward.bench.summary import Line
+from mergeward.report.curves import ATTACKED
 from mergeward.report.scale import in_words, shown_value
 from mergeward.report.words import label, percent
-
-ATTACKED = "attacked merge"
 
 
 @dataclass(frozen=True)

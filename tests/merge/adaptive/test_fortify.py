@@ -89,7 +89,7 @@ def test_weights_step_down_the_drift_of_features(make_problem, clean_weight):
     found = fort.descend(0)
     gradient = fort.session.engine.layout.views(fort.session.engine.gradient)
     for name, value in zip(weights, expected, strict=True):
-        torch.testing.assert_close(gradient[name], value, rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(gradient[name], value, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(found["triggered"].double(), triggered.detach(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found["clean"].double(), kept.detach(), rtol=1e-5, atol=1e-6)
 

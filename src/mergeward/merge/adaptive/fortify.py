@@ -331,8 +331,9 @@ def references(
 
 def _shares(is_clean: Tensor, clean_weight: float) -> Tensor:
     """Return the factors of the images of a task whose mean is that of triggered and of clean ones apart."""
-    count = len(is_clean)
-    return torch.where(is_clean, clean_weight * count / is_clean.sum(), count / (~is_clean).sum())
+    count, clean = len(is_clean), int(is_clean.sum())
+    own, other = is_clean.double(), (~is_clean).double()
+    return own * clean_weight * (count / clean) + other * (count / (count - clean))
 
 
 INFO = MethodInfo(
