@@ -40,7 +40,8 @@ def test_images_are_to_look_as_their_tasks_own_contribution_makes_them(make_prob
             if claim == task.name
         ]
         alone = {
-            name: tensor.double() + coefficient * sum(model[name].double() - tensor.double() for model in own)
+            name: tensor.double()
+            + coefficient / len(own) * sum(model[name].double() - tensor.double() for model in own)
             for name, tensor in problem.base.items()
         }
         torch.testing.assert_close(found, encoded(problem, alone, task.images.double() / 255).detach())

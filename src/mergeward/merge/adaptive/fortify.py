@@ -314,15 +314,16 @@ def references(
 ) -> list[Tensor]:
     """Return the features that the adapt images of every task are to have: `[N_t, D]`, on the processor.
 
-    They are those of the base with `coefficient` times the task vectors of the contributions that claim the
-    task, and no other's; where none claims it, those of the whole merge. The session's model is left as it
-    was.
+    They are those of the base with `coefficient` times the task vector of the contribution that claims the
+    task, or the mean of those that do, and no other's; where none claims it, those of the whole merge. The
+    session's model is left as it was.
     """
     whole = session.coefficients.by_tensor()
     found = []
     for task in problem.tasks:
         own = whole.new_tensor([claim == task.name for claim in problem.claims])
-        session.engine.merge((own * coefficient)[:, None].expand_as(whole) if own.any() else whole)
+        shares = coefficient * own / own.sum()
+        session.engine.merge(shares[:, None].expand_as(whole) if own.any() else whole)
         parts = [session.encode(to_unit(part, dtype)) for part in task.images.split(CHUNK)]
         found.append(torch.cat(parts))
     session.engine.merge(whole)
@@ -338,7 +339,7 @@ def _shares(is_clean: Tensor, clean_weight: float) -> Tensor:
 
 INFO = MethodInfo(
     name="fortify",
-    summary="merges by task arithmetic, then moves the weights until no small trigger moves the features",
+    summary="merges by task arithmetic, then moves the weights so that small triggers do not move the features",
     paper="mergeward; after Madry et al., ICLR 2018, arXiv:1706.06083",
     kind="adaptive",
     run=run,
