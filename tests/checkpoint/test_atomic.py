@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mergeward.checkpoint import atomic_directory, interrupted
+from mergeward.checkpoint import atomic_directory, interrupted, vacant
 from mergeward.checkpoint.atomic import FINGERPRINT, resumable_directory
 from mergeward.errors import OutputError
 
@@ -75,6 +75,18 @@ def test_a_file_in_the_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("precious")
     with pytest.raises(OutputError, match="out: exists and is not a folder"):
         fill(tmp_path / "out")
+
+
+@pytest.mark.parametrize("place", ["file/out", "file/deep/out"])
+def test_where_no_folder_can_be_made_is_told_before_the_work(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match=f"{place}: Not a directory"):
+        vacant(tmp_path / place)
+
+
+def test_asking_for_room_leaves_nothing(tmp_path: Path) -> None:
+    assert vacant(tmp_path / "new" / "out") == (tmp_path / "new" / "out").resolve()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_filled_meanwhile_is_kept(tmp_path: Path) -> None:

@@ -67,6 +67,14 @@ def test_what_is_no_hub_id_is_looked_for_on_disk_only(
         local_path(name)
 
 
+def test_a_mistyped_path_is_no_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
+    (tmp_path / "contributions").mkdir()
+    with pytest.raises(CheckpointError, match="contributions/digts: not in the folder contributions"):
+        local_path("contributions/digts")
+
+
 def test_what_is_on_disk_comes_before_the_hub(
     hub_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -64,15 +64,19 @@ def test_paths_are_relative_to_the_recipe_where_they_exist(
             models:
               - {model: owner/here, task: digits}
               - {model: owner/elsewhere, task: sets/cats}
+              - {model: hub-owner/model}
               - {model: ../recipes/base}
             """,
         )
     )
     assert recipe.base_model == str(folder / "base")
     assert [entry.model for entry in recipe.models] == [
-        str(folder / "owner/here"), "owner/elsewhere", str(folder / "../recipes/base"),
+        str(folder / "owner/here"),
+        str(folder / "owner/elsewhere"),  # a mistyped path, and no name for the hub
+        "hub-owner/model",
+        str(folder / "../recipes/base"),
     ]  # fmt: skip
-    assert [entry.task for entry in recipe.models] == ["digits", str(folder / "sets/cats"), None]
+    assert [entry.task for entry in recipe.models] == ["digits", str(folder / "sets/cats"), None, None]
     assert recipe.data == str(folder / "sets")
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,12 +139,12 @@ def _move(scratch: Path, target: Path) -> None:
 
 
 def vacant(out: str | Path) -> Path:
-    """Return where a folder to be made really lies, if there is nothing there but perhaps an empty one.
+    """Return where a folder to be made really lies, if it can be and at most an empty one is there.
 
     For long work to ask before it starts; `atomic_directory` asks again.
 
     Raises:
-        OutputError: There is something.
+        OutputError: There is something, or no folder can be made there.
     """
     try:
         target = Path(out).resolve()
@@ -151,8 +152,11 @@ def vacant(out: str | Path) -> Path:
             raise OutputError(f"{out}: exists and is not a folder")
         if target.is_dir() and any(target.iterdir()):
             raise OutputError(f"{out}: exists and is not empty")
+        nearest = next(folder for folder in target.parents if folder.exists())
+        with tempfile.TemporaryDirectory(prefix=".", dir=nearest):  # permissions alone do not tell
+            pass
     except (OSError, RuntimeError) as error:
-        raise OutputError(f"{out}: {error}") from error
+        raise OutputError(f"{out}: {getattr(error, 'strerror', None) or error}") from error
     return target
 
 

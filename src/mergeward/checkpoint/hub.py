@@ -14,8 +14,9 @@ FETCHED = ("*.safetensors", "*.json", "*.txt")
 def local_path(name: str | Path) -> Path:
     """Return where a model lies on disk, fetching it if it is a hub id.
 
-    What exists on disk comes first; only a name that does not, and that looks like `owner/name`, is looked
-    for on the hub. Of a hub model only safetensors, JSON and text files of its top folder are fetched.
+    What exists on disk comes first; only a name that does not, that looks like `owner/name`, and whose owner
+    is not a folder here, is looked for on the hub: a mistyped path is no download. Of a hub model only
+    safetensors, JSON and text files of its top folder are fetched.
 
     Args:
         name: Path or hub id.
@@ -28,6 +29,8 @@ def local_path(name: str | Path) -> Path:
         return path
     if isinstance(name, Path) or not HUB_ID.fullmatch(name):
         raise CheckpointError(f"{name}: no such file or folder")
+    if path.parent.is_dir():
+        raise CheckpointError(f"{name}: not in the folder {path.parent}, so it is not looked for on the hub")
     return _snapshot(name)
 
 

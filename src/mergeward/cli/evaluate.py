@@ -33,6 +33,8 @@ def evaluate_command(
     evaluation = evaluate(model, task, trigger=trigger, control=control, data=data, seed=seed)
     if evaluation.caution is not None:
         warn(evaluation.caution)
+    if evaluation.attack_success is not None and evaluation.control is None:
+        warn("no control: --control MODEL measures the trigger on a model that nobody attacked, too")
     if json:
         print_json(evaluation.to_json())
     else:

@@ -9,6 +9,7 @@ import typer
 
 from mergeward.cli.options import Data, Out, Seed
 from mergeward.cli.terminal import say
+from mergeward.errors import UsageError
 from mergeward.tasks import load_plain, load_task, task_names
 from mergeward.tasks.embedded import EMBEDDED
 from mergeward.testbed import PretrainConfig, pretrain
@@ -38,6 +39,8 @@ def pretrain_command(
     seed: Seed = 0,
 ) -> None:
     """Pretrain a base on image-caption pairs; an interrupted run resumes when started again."""
+    if tasks is not None and data is None:
+        raise UsageError("--tasks: names tasks within --data, which is not given")
     config = PretrainConfig(seed=seed) if steps is None else PretrainConfig(seed=seed, steps=steps)
     corpus = [load_plain(name) for name in EMBEDDED] if drawn or (drawn is None and data is None) else []
     if data is not None:

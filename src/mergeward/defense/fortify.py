@@ -53,7 +53,7 @@ def run(problem: HardenProblem, parameters: FortifiedModelParameters) -> Hardene
 
 INFO = DefenseInfo(
     name="fortify",
-    summary="moves the weights so that small triggers do not move the features",
+    summary="moves the weights until small triggers move the features less",
     paper="mergeward; after Madry et al., ICLR 2018, arXiv 1706.06083",
     run=run,
     parameters=FortifiedModelParameters,

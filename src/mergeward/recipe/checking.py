@@ -14,7 +14,12 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def validated(
-    model: type[Model], values: Mapping[str, Any], *, where: str, known: Collection[str] = ()
+    model: type[Model],
+    values: Mapping[str, Any],
+    *,
+    where: str,
+    known: Collection[str] = (),
+    source: str = "recipe",
 ) -> Model:
     """Build a pydantic model from a mapping that a user wrote.
 
@@ -23,6 +28,7 @@ def validated(
         values: What the user wrote.
         where: Where it stands in the recipe ("parameters"), for the error.
         known: Further keys worth suggesting when one is misspelt.
+        source: What the user wrote them for, for the error.
 
     Raises:
         RecipeError: A key is unknown or a value is wrong; every such key is named.
@@ -30,7 +36,7 @@ def validated(
     try:
         return model.model_validate(dict(values), by_alias=True, by_name=False)
     except ValidationError as error:
-        raise RecipeError(f"recipe: {describe(error, model, where=where, known=known)}") from error
+        raise RecipeError(f"{source}: {describe(error, model, where=where, known=known)}") from error
 
 
 def describe(

@@ -67,7 +67,9 @@ def _audit(folder: Path, policy: AuditPolicy) -> AuditPolicy:
 
 
 def _existing(folder: Path, name: str) -> str:
-    return str(folder / name) if (folder / name).exists() else name
+    """Return a path in the recipe's folder, if what is named lies there, or at least the folder it is in."""
+    path = folder / name
+    return str(path) if path.exists() or (path.parent.is_dir() and path.parent != folder) else name
 
 
 def _task(folder: Path, spec: str | None) -> str | None:

@@ -142,14 +142,15 @@ def attack_settings(
     if aim not in info.aims:
         wanted = "another task than" if aim == "on-task" else "no other task than"
         raise UnsupportedError(f"attack {info.name} is not {aim}: its target is a class of {wanted} its own")
+    source = f"attack {info.name}"
     if aim == "on-task":
-        return validated(info.parameters, parameters, where="parameters"), None
+        return validated(info.parameters, parameters, where="parameters", source=source), None
     keys = ShadowParameters.model_fields.keys()
     shadow = {key: value for key, value in parameters.items() if key in keys}
     others = {key: value for key, value in parameters.items() if key not in keys}
     return (
-        validated(info.parameters, others, where="parameters", known=keys),
-        validated(ShadowParameters, shadow, where="parameters"),
+        validated(info.parameters, others, where="parameters", known=keys, source=source),
+        validated(ShadowParameters, shadow, where="parameters", source=source),
     )
 
 

@@ -94,7 +94,7 @@ def harden(  # noqa: PLR0913 - one argument an option
         OutputError: `out` cannot be written, or there is another run to go on from than this one.
     """
     info, place = defense_info(defense), find_device(device)
-    settings = validated(info.parameters, parameters or {}, where="parameters")
+    settings = validated(info.parameters, parameters or {}, where="parameters", source=f"defense {info.name}")
     if not tasks:
         raise UsageError("no task to take adapt images from")
     info.check_others(len(others))

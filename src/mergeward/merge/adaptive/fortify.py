@@ -7,8 +7,8 @@ what a backdoor for somebody else's class does to them goes, and what merging co
 trigger, class or attacked task is known, and no label.
 
 A backdoor comes along with the weights, what a contribution knows of its task also through its features. So
-the merge starts with little of every task vector, and takes the rest from the features of the whole
-contributions.
+the merge starts with little of every task vector, and takes the rest from the features of the contributions,
+at half of their strength: with all of it, what a contribution does wrong on clean images comes along, too.
 
 It is adversarial training (Madry et al., arXiv 1706.06083) with universal patches that persist over steps (as
 the perturbations of Shafahi et al., arXiv 1811.11304, do), and features in the place of labels.
@@ -117,10 +117,11 @@ class FortifiedMergeParameters(FortifyParameters):
         "backdoor along",
     )
     reference_coefficient: float = Field(
-        default=1.0,
+        default=0.5,
         ge=0,
         le=1,
-        description="coefficient of the one contribution whose features the images of its task are to have",
+        description="coefficient of the one contribution whose features the images of its task are to have; "
+        "more brings its own faults along",
     )
     on_collapse: OnCollapse = Field(
         default="warn",
@@ -339,7 +340,7 @@ def _shares(is_clean: Tensor, clean_weight: float) -> Tensor:
 
 INFO = MethodInfo(
     name="fortify",
-    summary="merges by task arithmetic, then moves the weights so that small triggers do not move the features",
+    summary="merges by task arithmetic, then moves the weights until small triggers move the features less",
     paper="mergeward; after Madry et al., ICLR 2018, arXiv:1706.06083",
     kind="adaptive",
     run=run,
