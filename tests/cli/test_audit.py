@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from mergeward.audit import STAGES, StageResult
 from mergeward.cli.app import run
 from mergeward.provenance import Provenance
 from tiny_clip import save_tuned
@@ -94,6 +97,38 @@ def test_what_the_system_refuses_has_the_codes_of_this_command(
     monkeypatch.setattr("mergeward.cli.audit.write_json", full)
     assert run(["audit", str(recipe), "--json", "audit.json"]) == 2
     assert "audit.json: No space left on device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "traced"),
+    [
+        (RuntimeError("shapes differ"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), False),
+        (MemoryError("9 bytes"), False),
+        (OSError(errno.EIO, "Input/output error"), False),
+    ],
+    ids=["bug", "memory of PyTorch", "memory of Python", "disk"],
+)
+def test_a_failure_that_nobody_expected_is_no_suspect(
+    recipe: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    traced: bool,
+) -> None:
+    def fail(_: object) -> StageResult:
+        raise error
+
+    stage = replace(STAGES[1], run=fail)
+    module = import_module("mergeward.audit.run")  # `mergeward.audit` has a function of its name
+    monkeypatch.setattr(module, "STAGES", (STAGES[0], stage, *STAGES[2:]))
+    assert run(["audit", str(recipe), "--json", str(tmp_path / "report.json")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"error: the audit failed: {type(error).__name__}: {error}" in captured.err
+    assert ("Traceback" in captured.err) is traced
+    assert not (tmp_path / "report.json").exists()
 
 
 def test_a_reader_that_went_away_changes_no_exit_code(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from typer.core import TyperCommand
-from typer.exceptions import TyperException
+from typer.exceptions import Abort, Exit, TyperException
 
 from mergeward.audit import AuditReport, Budget, audit
 from mergeward.audit.report import INCONCLUSIVE, USAGE
 from mergeward.cli.options import BUDGETS
-from mergeward.cli.system import as_ours
+from mergeward.cli.system import as_ours, is_out_of_memory
 from mergeward.cli.terminal import hush, show, write_json
 from mergeward.errors import MergewardError, RecipeError, UsageError
 from mergeward.report import audit_sarif, write_audit_page
@@ -37,16 +38,25 @@ class AuditCommand(TyperCommand):
             raise
 
     def invoke(self, ctx: Any) -> Any:
-        """Run, and have a failure exit as usage or as failed."""
+        """Run, and have any failure exit as usage or as failed: 1, as Python has it, would be a suspect."""
         try:
             return super().invoke(ctx)
+        except (Abort, Exit, TyperException):
+            raise
         except MergewardError as error:
             raise _coded(error) from error.__cause__
-        except OSError as error:
-            ours = as_ours(error)
-            if ours is None:
-                raise
-            raise _coded(ours) from error
+        except Exception as error:
+            raise _coded(_told(error)) from error
+
+
+def _told(error: Exception) -> MergewardError:
+    """Return what a user is told of a failure of the system or, with its trace, of the program."""
+    ours = as_ours(error) if isinstance(error, OSError) else None
+    if ours is not None:
+        return ours
+    if not isinstance(error, OSError) and not is_out_of_memory(error):
+        traceback.print_exception(error)
+    return MergewardError(f"the audit failed: {type(error).__name__}: {error}")
 
 
 def _coded(error: MergewardError) -> MergewardError:

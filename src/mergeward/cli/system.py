@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+import torch
+
 from mergeward.errors import UNWRITABLE, MergewardError, OutputError, UsageError
 
 NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
@@ -16,3 +18,8 @@ def as_ours(error: OSError) -> MergewardError | None:
     if error.errno in UNWRITABLE:
         return OutputError(text)
     return UsageError(text) if error.errno in NO_PATH else None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory; PyTorch has a type of its own for that on accelerators only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
