@@ -49,7 +49,7 @@ def report() -> AuditReport:
     )
     shown = replace(found[0], decides=False)
     return AuditReport(
-        BaseReport("base", "some/base model", (whole,)),
+        BaseReport("base", "some/base model", (replace(whole, verdict=Verdict.NOT_JUDGED),)),
         (
             ContributionReport("good", "/models/good one", (whole, found[0]), rank=2),
             ContributionReport("bad", "/models/<b>bad</b>", (whole, shown, found[1]), rank=1),

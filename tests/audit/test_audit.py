@@ -141,6 +141,15 @@ def test_a_marked_base_is_a_finding(tiny_clip: Path, tmp_path: Path) -> None:
     assert report.exit_code == 1
 
 
+def test_a_base_does_not_pass(tiny_clip: Path, models: list[Path]) -> None:
+    report = mw.audit(recipe(tiny_clip, models), budget="quick")
+    assert report.base.verdict is Verdict.NOT_JUDGED
+    assert "file whole" in report.base.evidence[0].summary
+    assert "not judged" in report.base.evidence[0].summary
+    assert '"pass"' not in json.dumps(report.base.to_json())
+    assert "a backdoor in the base" in " ".join(report.not_covered)
+
+
 def missing(folder: Path) -> None:
     for file in folder.iterdir():
         file.unlink()

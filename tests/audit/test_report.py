@@ -9,6 +9,7 @@ import pytest
 from mergeward.audit import AuditReport, BaseReport, ContributionReport, Evidence, Failure, Verdict
 
 PASS, SUSPECT, INCONCLUSIVE = Verdict.PASS, Verdict.SUSPECT, Verdict.INCONCLUSIVE
+NOT_JUDGED = Verdict.NOT_JUDGED
 BROKEN = Failure("hygiene", "truncated")
 
 
@@ -17,7 +18,7 @@ def contribution(*verdicts: Verdict, failure: Failure | None = None) -> Contribu
     return ContributionReport("c", "path/c", evidence, failure, rank=1)
 
 
-def report(*contributions: ContributionReport, base: Verdict = PASS) -> AuditReport:
+def report(*contributions: ContributionReport, base: Verdict = NOT_JUDGED) -> AuditReport:
     return AuditReport(
         BaseReport("base", "path/base", (Evidence("hygiene", base, "words"),)),
         contributions,
@@ -43,6 +44,16 @@ def test_a_contribution_passes_only_what_was_examined_whole(
     one: ContributionReport, verdict: Verdict
 ) -> None:
     assert one.verdict is verdict
+
+
+def test_a_base_never_passes_and_its_file_counts() -> None:
+    def verdict(*verdicts: Verdict, failure: Failure | None = None) -> Verdict:
+        evidence = tuple(Evidence("hygiene", one, "words") for one in verdicts)
+        return BaseReport("base", "path/base", evidence, failure).verdict
+
+    assert verdict(NOT_JUDGED) is NOT_JUDGED
+    assert verdict(SUSPECT) is SUSPECT
+    assert verdict() is verdict(PASS) is verdict(NOT_JUDGED, failure=BROKEN) is INCONCLUSIVE
 
 
 @pytest.mark.parametrize(("shown", "deciding"), [(SUSPECT, PASS), (PASS, SUSPECT), (INCONCLUSIVE, PASS)])

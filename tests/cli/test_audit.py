@@ -39,6 +39,8 @@ def test_nothing_found_but_not_everything_examined(recipe: Path, capsys: pytest.
     assert "Not covered" in output
     assert "Not examined by inversion: no contribution names its task" in output.replace("\n", " ")
     assert "no issue" not in output.lower()
+    assert "not judged" in output
+    assert "pass" not in output
 
 
 def test_a_suspect(tiny_clip: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,12 @@ def test_suspects_come_first_and_the_base_last() -> None:
     assert [group.key for group in evidence_grid(report()).groups] == ["bad", "broken", "good", "base"]
 
 
+def test_the_base_is_not_judged(page: str) -> None:
+    (line,) = evidence_grid(report()).groups[-1].lines
+    assert [cell.text for cell in line.cells[:2]] == ["not judged", "base"]
+    assert "<dt>not judged</dt>" in page
+
+
 def test_layers_are_shares_of_the_squared_length() -> None:
     grid = profiles_grid(report())
     assert grid is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mergeward.audit.report import Evidence, Failure, Verdict
 from mergeward.audit.stage import Pool, Stage, StageResult
 from mergeward.checkpoint import Adapter, Checkpoint, carries_mark
@@ -18,7 +20,7 @@ def run(pool: Pool) -> StageResult:
     Raises:
         CheckpointError: The base itself is damaged; nothing can be compared with it.
     """
-    base = examine(pool.base)
+    base = _not_judged(examine(pool.base))
     evidence, failures = {}, {}
     for name in track(tuple(pool.contributions), "reading contributions"):
         try:
@@ -53,6 +55,14 @@ def examine(checkpoint: Checkpoint | Adapter) -> Evidence:
     if carries_mark(checkpoint):
         return Evidence(NAME, Verdict.SUSPECT, _admission(record), figures)
     return Evidence(NAME, Verdict.PASS, f"file whole, values finite; {_origin(checkpoint, record)}", figures)
+
+
+def _not_judged(evidence: Evidence) -> Evidence:
+    """Return evidence about the base, of which a whole file says all that is looked at."""
+    if evidence.verdict is not Verdict.PASS:
+        return evidence
+    summary = f"{evidence.summary}; what the base does is not judged"
+    return replace(evidence, verdict=Verdict.NOT_JUDGED, summary=summary)
 
 
 def _admission(record: Provenance | None) -> str:

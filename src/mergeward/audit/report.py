@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from mergeward.audit.budget import Budget
 from mergeward.audit.finding import Finding
@@ -19,11 +19,12 @@ NOTHING_FOUND, SUSPECT, INCONCLUSIVE, NOTHING_EXAMINED, USAGE = range(5)
 
 
 class Verdict(StrEnum):
-    """What can be said of one contribution."""
+    """What can be said of one model; "not judged" of a base alone, whose file is whole."""
 
     PASS = "pass"  # noqa: S105 - no password
     SUSPECT = "suspect"
     INCONCLUSIVE = "inconclusive"
+    NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,16 @@ class _Examined:
     model: str
     evidence: tuple[Evidence, ...]
     failure: Failure | None = None
+    best: ClassVar[Verdict] = Verdict.PASS
+    """What is said of a model that every stage says it of."""
 
     @property
     def verdict(self) -> Verdict:
-        """By what decides: suspect if any stage says so, pass if every stage does and none failed."""
+        """By what decides: suspect if any stage says so, `best` if every stage does and none failed."""
         found = {evidence.verdict for evidence in self.evidence if evidence.decides}
         if Verdict.SUSPECT in found:
             return Verdict.SUSPECT
-        return Verdict.PASS if found == {Verdict.PASS} and self.failure is None else Verdict.INCONCLUSIVE
+        return self.best if found == {self.best} and self.failure is None else Verdict.INCONCLUSIVE
 
     def to_json(self) -> dict[str, Any]:
         """Return everything with plain values."""
@@ -118,7 +121,13 @@ class _Examined:
 
 @dataclass(frozen=True)
 class BaseReport(_Examined):
-    """What was found about the base: its file only. The base is what contributions are compared with."""
+    """What was found about the base: its file only.
+
+    The base is what contributions are compared with, so that no stage can tell whether it is bad: it never
+    passes.
+    """
+
+    best: ClassVar[Verdict] = Verdict.NOT_JUDGED
 
 
 @dataclass(frozen=True)
@@ -173,11 +182,11 @@ class AuditReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Suspect if the base or any contribution is, pass only if all pass, else inconclusive."""
+        """Suspect if the base or any contribution is, inconclusive if one is; pass is of contributions."""
         verdicts = {one.verdict for one in (self.base, *self.contributions)}
         if Verdict.SUSPECT in verdicts:
             return Verdict.SUSPECT
-        return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.INCONCLUSIVE
+        return Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Verdict.PASS
 
     @property
     def exit_code(self) -> int:

@@ -17,6 +17,7 @@ NOT_COVERED = (
     "classes beyond the few at which the merge is furthest from the base",
     "classes of tasks that no contribution names",
     "contributors who act together, so that a backdoor stays whichever one of them is left out",
+    "a backdoor in the base, and triggers that work on the base as well: contributions are compared with it",
     "code and files beside the weights: nothing of a contribution but its tensors is used",
 )
 """What no stage looks at; part of every report."""

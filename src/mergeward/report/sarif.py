@@ -12,15 +12,16 @@ from mergeward.provenance import package_version
 VERSION = "2.1.0"
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
+SHOWN = {"kind": "informational", "level": "none"}
+"""What evidence that decides nothing is."""
+
 KINDS = {
     Verdict.SUSPECT: {"kind": "fail", "level": "error"},
     Verdict.INCONCLUSIVE: {"kind": "open", "level": "none"},
     Verdict.PASS: {"kind": "pass", "level": "none"},
+    Verdict.NOT_JUDGED: SHOWN,
 }
 """What a verdict is called there; only a failed check has a level."""
-
-SHOWN = {"kind": "informational", "level": "none"}
-"""What evidence that decides nothing is."""
 
 
 def audit_sarif(report: AuditReport) -> dict[str, Any]:
