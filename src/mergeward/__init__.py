@@ -6,7 +6,7 @@ Example:
 """
 
 from mergeward.attack import load_trigger
-from mergeward.audit import AuditReport, audit
+from mergeward.audit import AuditReport, audit, audit_and_merge
 from mergeward.errors import MergewardError
 from mergeward.provenance import package_version
 from mergeward.recipe import Recipe, load_recipe
@@ -40,6 +40,7 @@ __all__ = [
     "Task",
     "attack",
     "audit",
+    "audit_and_merge",
     "convert",
     "evaluate",
     "finetune",

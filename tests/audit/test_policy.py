@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from mergeward.audit import Audited, audited
+import mergeward as mw
+from attacked_pool import Attacked
+from mergeward.audit import Audited, audited, merging
 from mergeward.audit.policy import scaled
-from mergeward.cli import merge as command
 from mergeward.cli.app import run
 from mergeward.errors import MergewardError, RecipeError, UnsupportedError
-from mergeward.provenance import Provenance
+from mergeward.provenance import CARD, Provenance
 from mergeward.recipe import Recipe
 from tiny_clip import save_tuned
 
@@ -165,6 +166,63 @@ def test_merge_audits_first(
     assert run(["merge", str(recipe), str(out), "--audit"]) == 7
 
 
+WANTED = {
+    "drop": {"verdict": "suspect", "note": "suspect: bad; left out", "suspects": ["bad"]},
+    "warn": {"verdict": "suspect", "note": "suspect: bad; merged all the same", "suspects": ["bad"]},
+}
+
+
+@pytest.mark.parametrize("policy", WANTED)
+def test_what_the_audit_found_and_did_is_recorded(
+    tiny_clip: Path,
+    models: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    policy: str,
+) -> None:
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    recipe.write_text(json.dumps(content(tiny_clip, models, policy)))
+    assert run(["merge", str(recipe), str(out), "--audit", "--json"]) == 0
+    wanted = {"budget": "quick", "policy": policy, **WANTED[policy]}
+    assert json.loads(capsys.readouterr().out)["audit"] == wanted
+    record = mw.inspect(out).provenance
+    assert record is not None
+    assert record.parameters["audit"] == wanted
+    section = (out / CARD).read_text(encoding="utf-8").partition("## Audit\n")[2].partition("\n## ")[0]
+    for word in ("`quick`", "suspect", f"`{policy}`", WANTED[policy]["note"], "- Suspects: `bad`"):
+        assert word in section
+
+
+def test_a_merge_that_learns_keeps_the_audit_on_its_card(tmp_path: Path, attacked: Attacked) -> None:
+    learns = attacked.recipe(clean=True, merge_method="fisher", parameters={"images": 2})
+    report = mw.audit_and_merge({**learns, "audit": {"budget": "quick"}}, tmp_path / "out")
+    assert report.audit is not None
+    assert report.audit.note == "inconclusive, no suspect"
+    assert "- Suspects: none" in (tmp_path / "out" / CARD).read_text(encoding="utf-8")
+
+
+def test_a_merge_without_an_audit_has_none(
+    tiny_clip: Path, models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    recipe.write_text(json.dumps(content(tiny_clip, models, "drop")))
+    assert run(["merge", str(recipe), str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["audit"] is None
+    record = mw.inspect(out).provenance
+    assert record is not None
+    assert "audit" not in record.parameters
+    assert "## Audit" not in (out / CARD).read_text(encoding="utf-8")
+
+
+def test_an_audited_merge_is_one_call(tiny_clip: Path, models: list[Path], tmp_path: Path) -> None:
+    told: list[Audited] = []
+    report = mw.audit_and_merge(content(tiny_clip, models, "drop"), tmp_path / "out", on_audited=told.append)
+    assert set(report.inputs) == {"base", "model-0", "model-1"}
+    assert report.audit == told[0].prior
+    with pytest.raises(MergewardError, match="nothing was merged"):
+        mw.audit_and_merge(content(tiny_clip, models, "refuse"), tmp_path / "other")
+
+
 @pytest.mark.parametrize("changed", ["base", "contribution"])
 def test_what_changes_after_its_audit_is_not_merged(
     tiny_clip: Path,
@@ -185,7 +243,7 @@ def test_what_changes_after_its_audit_is_not_merged(
         (other / "model.safetensors").replace(victim / "model.safetensors")
         return found
 
-    monkeypatch.setattr(command, "audited", exchanged)
+    monkeypatch.setattr(merging, "audited", exchanged)
     assert run(["merge", str(recipe), str(out), "--audit"]) == 4
     assert f"{victim}: changed after its audit" in capsys.readouterr().err
     assert not out.exists()

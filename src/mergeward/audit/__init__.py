@@ -3,6 +3,7 @@
 from mergeward.audit.budget import Budget
 from mergeward.audit.clean_pools import make_reference
 from mergeward.audit.finding import Finding
+from mergeward.audit.merging import audit_and_merge
 from mergeward.audit.policy import Audited, audited, check_policy
 from mergeward.audit.reference import Reference, read_reference
 from mergeward.audit.report import AuditReport, BaseReport, ContributionReport, Evidence, Failure, Verdict
@@ -26,6 +27,7 @@ __all__ = [
     "StageResult",
     "Verdict",
     "audit",
+    "audit_and_merge",
     "audited",
     "check_policy",
     "make_reference",

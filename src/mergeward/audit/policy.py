@@ -16,6 +16,7 @@ from mergeward.merge.method import MethodInfo
 from mergeward.merge.registry import method
 from mergeward.recipe import ModelEntry, Recipe
 from mergeward.recipe.layered import entries, rules
+from mergeward.workflow import PriorAudit
 
 DEFAULT_FACTOR = 0.5
 
@@ -35,14 +36,23 @@ class Audited:
     note: str
 
     @property
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of each model whose file was read whole, by where the recipe has it."""
-        return {
+    def prior(self) -> PriorAudit:
+        """What the merge of the recipe checks and records."""
+        examined = (self.report.base, *self.report.contributions)
+        digests = {
             one.model: digest_of(evidence.figures["sha256"])
-            for one in (self.report.base, *self.report.contributions)
+            for one in examined
             for evidence in one.evidence
             if evidence.stage == hygiene.NAME
         }
+        return PriorAudit(
+            self.report.budget.value,
+            self.report.verdict.value,
+            self.recipe.audit.policy,
+            self.note,
+            tuple(one.name for one in examined if one.verdict is Verdict.SUSPECT),
+            digests,
+        )
 
 
 def audited(recipe: Recipe) -> Audited:
@@ -92,15 +102,15 @@ def applied(recipe: Recipe, report: AuditReport) -> Audited:
     suspects = [one.name for one in report.contributions if _is_bad(one)]
     listed = _listed(report)
     if not listed:
-        return Audited(recipe, report, f"audit: {report.verdict.value}, no suspect")
+        return Audited(recipe, report, f"{report.verdict.value}, no suspect")
     policy = recipe.audit.policy
     if policy == "refuse":
         raise MergewardError(f"{listed}; nothing was merged (audit.policy: refuse)")
     if policy == "warn" or not suspects:
-        return Audited(recipe, report, f"audit: {listed}; merged all the same")
+        return Audited(recipe, report, f"{listed}; merged all the same")
     if policy == "fortify":
         fortified = recipe.model_copy(update={"merge_method": FORTIFY, "parameters": {}})
-        return Audited(fortified, report, f"audit: {listed}; the merge is fortified")
+        return Audited(fortified, report, f"{listed}; the merge is fortified")
     by_name = entries_by_name(recipe)
     marked = [by_name[name] for name in suspects]
     if policy == "drop":
@@ -117,7 +127,7 @@ def applied(recipe: Recipe, report: AuditReport) -> Audited:
         )
         done = f"weight times {factor:g}"
     changed_recipe = recipe.model_copy(update={"models": changed})
-    return Audited(changed_recipe, report, f"audit: {listed}; {done}")
+    return Audited(changed_recipe, report, f"{listed}; {done}")
 
 
 def _is_bad(one: ContributionReport) -> bool:

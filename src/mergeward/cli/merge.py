@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mergeward.audit import Audited, Verdict, audited, check_policy
-from mergeward.checkpoint import vacant
+from mergeward.audit import Audited, Verdict, audit_and_merge, check_policy
 from mergeward.cli.interruption import can_go_on
 from mergeward.cli.options import Device, Json, Resume, StateSeconds, size
 from mergeward.cli.plan import plan_table
 from mergeward.cli.terminal import print_json, say, show, warn
 from mergeward.recipe import load_recipe
-from mergeward.workflow import merge, plan_merge
+from mergeward.workflow import MergeReport, merge, plan_merge
 from mergeward.workflow.learning import SECONDS
 
 
@@ -52,10 +53,12 @@ def merge_command(
         else:
             show(plan_table(plan))
         return
+    merging: Callable[..., MergeReport] = (
+        partial(audit_and_merge, on_audited=_tell_of_audit) if audit else merge
+    )
     with can_go_on(out):
-        checked = _audited(recipe, out) if audit else None
-        report = merge(
-            checked.recipe if checked else recipe,
+        report = merging(
+            recipe,
             out,
             resume=resume,
             device=device,
@@ -63,7 +66,6 @@ def merge_command(
             shard_bytes=shard_bytes,
             state_seconds=state_seconds,
             on_marked=_tell_of_mark,
-            audited=checked.digests if checked else None,
         )
     for message in report.warnings:
         warn(message)
@@ -75,6 +77,7 @@ def merge_command(
                 "inputs": dict(report.inputs),
                 "backdoored_inputs": list(report.backdoored_inputs),
                 "warnings": list(report.warnings),
+                "audit": None if report.audit is None else report.audit.to_json(),
             }
         )
     else:
@@ -85,10 +88,6 @@ def _tell_of_mark(name: str) -> None:
     warn(f"{name} says of itself that it carries a backdoor; the merged model is marked accordingly")
 
 
-def _audited(recipe: Path, out: Path) -> Audited:
-    """Audit the contributions of a recipe, and say what was done about suspects."""
-    vacant(out)
-    checked = audited(load_recipe(recipe))
+def _tell_of_audit(checked: Audited) -> None:
     tell = warn if checked.report.verdict is Verdict.SUSPECT else say
-    tell(checked.note)
-    return checked
+    tell(f"audit: {checked.note}")

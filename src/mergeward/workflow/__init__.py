@@ -9,6 +9,7 @@ from mergeward.workflow.inspect import Inspection, inspect
 from mergeward.workflow.merge import MergeReport, merge
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
 from mergeward.workflow.plan import MergePlan, plan_merge
+from mergeward.workflow.prior_audit import PriorAudit
 from mergeward.workflow.tradeoff import Tradeoff, tradeoff
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "MergePlan",
     "MergeReport",
     "PreparedTask",
+    "PriorAudit",
     "Tradeoff",
     "attack",
     "convert",

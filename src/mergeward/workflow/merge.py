@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ import torch
 
 from mergeward.checkpoint import SHARD_BYTES, digest_all, open_output, vacant
 from mergeward.compute import find_device, use_threads
-from mergeward.errors import CheckpointError, UsageError
+from mergeward.errors import UsageError
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.adaptive.surgery import PAPER
 from mergeward.merge.method import MethodInfo
@@ -26,6 +26,7 @@ from mergeward.workflow.job import CPU, Merged, as_recipe, checked_method, open_
 from mergeward.workflow.learning import SECONDS, StateFile, learning_identity, learning_setting
 from mergeward.workflow.masks import MASKS, mask_files
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
+from mergeward.workflow.prior_audit import RECORDED, PriorAudit
 
 LEARNT = "learnt.json"
 """File of an adaptive merge's record, beside `model.safetensors`."""
@@ -42,6 +43,7 @@ class MergeReport:
         backdoored_inputs: Inputs that say of themselves that they carry a backdoor, the base among them.
         record: What an adaptive method learnt (coefficients, losses); empty for static ones.
         warnings: What the user should know of the result.
+        audit: The audit before it, if there was one.
     """
 
     out: Path
@@ -50,6 +52,7 @@ class MergeReport:
     backdoored_inputs: tuple[str, ...]
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
+    audit: PriorAudit | None = None
 
 
 def merge(  # noqa: PLR0913 - one argument an option
@@ -62,7 +65,7 @@ def merge(  # noqa: PLR0913 - one argument an option
     shard_bytes: int = SHARD_BYTES,
     state_seconds: float = SECONDS,
     on_marked: Callable[[str], None] | None = None,
-    audited: Mapping[str, str] | None = None,
+    audited: PriorAudit | None = None,
 ) -> MergeReport:
     """Merge the contributions of a recipe into its base and write the result.
 
@@ -80,7 +83,8 @@ def merge(  # noqa: PLR0913 - one argument an option
         shard_bytes: Size above which the weights are divided among files.
         state_seconds: How often an adaptive method keeps what it has learnt, for a run that goes on.
         on_marked: Called with the name of each input that says it carries a backdoor, before it is read.
-        audited: SHA-256 of models that an audit has read, by where the recipe has them (`Audited.digests`).
+        audited: The audit that was made of the recipe (`Audited.prior`), to be checked and recorded;
+            `audit_and_merge` makes one.
 
     Returns:
         What was merged.
@@ -112,9 +116,11 @@ def merge(  # noqa: PLR0913 - one argument an option
                 on_marked(name)
         clip, tasks = _images(info, recipe) if job.learns else (None, [])
         digests = digest_all(list(job.inputs.values()))
-        _check_unchanged(recipe, info, digests, audited or {})
+        if audited is not None:
+            audited.check_unchanged(zip(_models(recipe, info), digests, strict=False))  # masks may follow
         learning = learning_setting(tasks) if tasks else {}
-        record = job.provenance(dict(zip(job.inputs, digests, strict=True)), learning)
+        recorded = {} if audited is None else {RECORDED: audited.to_json()}
+        record = job.provenance(dict(zip(job.inputs, digests, strict=True)), {**learning, **recorded})
         card = partial(
             model_card,
             record,
@@ -126,7 +132,7 @@ def merge(  # noqa: PLR0913 - one argument an option
             out,
             like=job.base,
             metadata=record.to_metadata(),
-            card=card(),
+            card=card(notes=_notes(audited)),
             dtype=recipe.torch_dtype,
             shard_bytes=shard_bytes,
             resume=resume,
@@ -137,7 +143,8 @@ def merge(  # noqa: PLR0913 - one argument an option
         merged = job.run(clip, tasks, recipe.torch_dtype, output.done if output else (), state)
         wait_for_all()
         if output:
-            for name, content in _beside(merged, record, card).items():
+            told = card(notes=_notes(audited, merged))
+            for name, content in _beside(merged, record, told).items():
                 output.add(name, content)
             for piece in merged.pieces:
                 output.write(piece)
@@ -149,6 +156,7 @@ def merge(  # noqa: PLR0913 - one argument an option
         record.backdoored_inputs,
         merged.record,
         tuple(merged.record.get("collapsed", {}).values()),
+        audited,
     )
 
 
@@ -164,38 +172,29 @@ def check_device(recipe: Recipe, info: MethodInfo, device: torch.device) -> None
         raise UsageError(f"--device {device}: {bound} computes on the CPU only")
 
 
-def _check_unchanged(
-    recipe: Recipe, info: MethodInfo, digests: Sequence[str], audited: Mapping[str, str]
-) -> None:
-    """Refuse what is no longer what an audit has read.
-
-    Args:
-        recipe: What is merged.
-        info: Its method.
-        digests: Of the base and of each contribution, in the recipe's order; others may follow.
-        audited: As `merge` has them.
-    """
-    entries = recipe.contributions(needs_base=info.needs_base).values()
-    models = [recipe.base, *(entry.model for entry in entries)]
-    for model, found in zip(models, digests, strict=False):
-        if audited.get(model, found) != found:
-            raise CheckpointError(f"{model}: changed after its audit")
+def _models(recipe: Recipe, info: MethodInfo) -> Iterator[str]:
+    """Yield where the base and each contribution are, in the order of what a job reads."""
+    yield recipe.base
+    yield from (entry.model for entry in recipe.contributions(needs_base=info.needs_base).values())
 
 
-def _beside(learnt: Merged, record: Provenance, card: Callable[..., str]) -> dict[str, bytes]:
+def _beside(learnt: Merged, record: Provenance, card: str) -> dict[str, bytes]:
     """Return the files beside the weights that tell of the learning, by name; none for a static merge."""
     if not learnt.record:
         return {}
     files = {
         LEARNT: (json.dumps(dict(learnt.record), indent=1) + "\n").encode(),
-        CARD: card(notes=_notes(learnt)).encode(),
+        CARD: card.encode(),
     }
     metadata = record.to_metadata()
     return files | mask_files(learnt.masks, metadata) | surgery_files(learnt.repairs, metadata)
 
 
-def _notes(learnt: Merged) -> str:
-    return "\n\n".join(filter(None, [_collapse_notes(learnt), _mask_notes(learnt), _surgery_notes(learnt)]))
+def _notes(audited: PriorAudit | None, learnt: Merged | None = None) -> str:
+    parts = [] if audited is None else [audited.for_card()]
+    if learnt is not None:
+        parts += [_collapse_notes(learnt), _mask_notes(learnt), _surgery_notes(learnt)]
+    return "\n\n".join(filter(None, parts))
 
 
 def _collapse_notes(learnt: Merged) -> str:
