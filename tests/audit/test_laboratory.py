@@ -33,9 +33,9 @@ def opened(attacked: Attacked, **changed: Any) -> Iterator[tuple[Laboratory, Poo
         yield open_laboratory(recipe, entries), Pool(base, models, resolve_scope("auto", base))
 
 
-def merged(laboratory: Laboratory, pool: Pool, names: list[str]) -> dict[str, torch.Tensor]:
+def merged(laboratory: Laboratory, pool: Pool, names: list[str], size: int = 3) -> dict[str, torch.Tensor]:
     chosen = {name: pool.contributions[name] for name in names}
-    return laboratory.merged(pool.base, chosen, pool.scope).state_dict()
+    return laboratory.merged(pool.base, chosen, pool.scope, size=size).state_dict()
 
 
 def test_a_merge_is_the_recipes_over_those_that_are_asked_for(attacked: Attacked) -> None:
@@ -57,7 +57,7 @@ def test_a_merge_of_none_is_the_base(attacked: Attacked) -> None:
 
 def test_its_models_have_frozen_parameters(attacked: Attacked) -> None:
     with opened(attacked) as (laboratory, pool):
-        models = (laboratory.base(), laboratory.merged(pool.base, pool.contributions, pool.scope))
+        models = (laboratory.base(), laboratory.merged(pool.base, pool.contributions, pool.scope, size=3))
         assert not any(one.requires_grad for model in models for one in model.parameters())
 
 
@@ -96,11 +96,33 @@ def test_without_one_coefficient_or_a_task_nothing_is_fortified(attacked: Attack
 
 def test_a_method_that_learns_has_a_stand_in(attacked: Attacked) -> None:
     with opened(attacked, merge_method="adamerging", parameters={}) as (laboratory, pool):
-        assert laboratory.probe == "task_arithmetic"
-        found = merged(laboratory, pool, ["warm"])
-        base, warm = (load_clip(one).encoder.state_dict() for one in (attacked.base, attacked.clean["warm"]))
-        key = "visual_projection.weight"
-        assert torch.allclose(found[key], base[key] + 0.3 * (warm[key] - base[key]), atol=1e-5)
+        assert laboratory.stand_in(3) == "adamerging learns from images; task_arithmetic stood in for it"
+        assert_task_arithmetic(laboratory, pool, attacked, ["warm"], 3)
+
+
+def assert_task_arithmetic(
+    laboratory: Laboratory, pool: Pool, attacked: Attacked, names: list[str], size: int
+) -> None:
+    key = "visual_projection.weight"
+    base = load_clip(attacked.base).encoder.state_dict()[key]
+    tuned = [load_clip(attacked.clean[name]).encoder.state_dict()[key] for name in names]
+    wanted = base + 0.3 * sum(one - base for one in tuned)
+    assert torch.allclose(merged(laboratory, pool, names, size)[key], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["slerp", "nuslerp", "model_stock", "consensus"])
+def test_a_method_that_cannot_merge_what_one_leaves_has_a_stand_in_for_all(
+    attacked: Attacked, name: str
+) -> None:
+    pair = list(attacked.recipe(clean=True)["models"])[:2]
+    with opened(attacked, merge_method=name, parameters={}, models=pair) as (laboratory, pool):
+        reason = laboratory.stand_in(2)
+        assert reason is not None
+        assert name in reason
+        for names in (["warm", "cold"], ["warm"]):
+            assert_task_arithmetic(laboratory, pool, attacked, names, 2)
+        if not name.endswith("slerp"):
+            assert laboratory.stand_in(3) is None
 
 
 def test_tasks_are_those_that_contributions_claim(attacked: Attacked) -> None:

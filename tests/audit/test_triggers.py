@@ -41,12 +41,15 @@ class Watchers:
     def base(self) -> Watcher:
         return Watcher(0.1)
 
-    def merged(self, base: object, contributions: Collection[str], scope: object) -> Watcher:
+    def merged(self, base: object, contributions: Collection[str], scope: object, *, size: int) -> Watcher:
         if "huge" in contributions or {"half", "other half"} <= set(contributions):
             return Watcher(float("inf"))
         if "balance" not in contributions and "weight" in contributions and len(contributions) > 1:
             return Watcher(float("inf"))
         return Watcher(3.0 if "bad" in contributions else 0.1)
+
+    def stand_in(self, size: int) -> str | None:
+        return None if size > 2 else f"{size} are too few"
 
     def fortified(self, base: object, contributions: object) -> Watcher:
         return Watcher(0.1)
@@ -81,7 +84,7 @@ def test_patches_are_tried_on_images_that_their_steps_do_not_see() -> None:
     where = Watchers()
     first = watched("good", "bad").findings[0]
     place = [task.name for task in where.tasks].index(first.task)
-    models = where.merged(None, ["bad"], ()), where.base()
+    models = where.merged(None, ["bad"], (), size=2), where.base()
     effort = triggers.PURSUE[Budget.STANDARD]
     found = invert(*models, where.tasks, [Aim(place, first.label)], effort, seed=where.seed, label="again")
     assert first.gain == pytest.approx(float(found.gains[0]), abs=1e-6)
@@ -120,15 +123,26 @@ def test_one_that_no_merge_computes_without_is_not_compared() -> None:
 
 def test_no_merge_is_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[frozenset[str]] = []
+    sizes: list[int] = []
     merged = Watchers.merged
 
-    def counted(self: Watchers, base: object, contributions: Collection[str], scope: object) -> Watcher:
+    def counted(
+        self: Watchers, base: object, contributions: Collection[str], scope: object, *, size: int
+    ) -> Watcher:
         made.append(frozenset(contributions))
-        return merged(self, base, contributions, scope)
+        sizes.append(size)
+        return merged(self, base, contributions, scope, size=size)
 
     monkeypatch.setattr(Watchers, "merged", counted)
     watched("good", "bad", "other")
     assert len(made) == len(set(made)) == 3 + 1 + 3
+    assert sizes == [1] * 3 + [3] * 4  # the whole and what is left of it are merged alike
+
+
+def test_a_stand_in_for_the_recipes_method_is_told() -> None:
+    assert watched("good", "bad", "other").not_examined == {}
+    assert watched("good", "bad").not_examined == {triggers.OWN_METHOD: "2 are too few"}
+    assert watched("good", "huge", "bad").not_examined == {triggers.OWN_METHOD: "2 are too few"}
 
 
 def test_a_pool_in_which_nobody_does_has_no_high_score() -> None:

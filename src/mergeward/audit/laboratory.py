@@ -51,18 +51,37 @@ class Laboratory:
         """Seed of everything random."""
         return self.recipe.seed
 
-    @property
-    def probe(self) -> str:
-        """The method that merges here."""
+    def stand_in(self, size: int) -> str | None:
+        """Return why `STAND_IN` merges a pool in place of the recipe's method; None where that does.
+
+        The choice is one for the pool and for what is left of it without any one contribution: differences
+        between merges by two methods would count as that contribution's.
+
+        Args:
+            size: How many contributions the pool has.
+        """
         info = method(self.recipe.merge_method)
-        return info.name if info.kind == "static" else STAND_IN
+        if info.kind != "static":
+            return f"{info.name} learns from images; {STAND_IN} stood in for it"
+        from_one_to_another = size > 1 and info.max_contributions is not None
+        if from_one_to_another or max(size - 1, 1) < info.min_contributions:
+            return (
+                f"{info.name} merges what is left without one of {size} otherwise, or not at all; "
+                f"{STAND_IN} stood in for it in all merges"
+            )
+        return None
 
     def base(self) -> ClipEncoder:
         """Return the base's encoder, its parameters frozen."""
         return _frozen(self.clip.encoder)
 
     def merged(
-        self, base: Checkpoint, contributions: Mapping[str, Checkpoint | Adapter], scope: Sequence[str]
+        self,
+        base: Checkpoint,
+        contributions: Mapping[str, Checkpoint | Adapter],
+        scope: Sequence[str],
+        *,
+        size: int,
     ) -> ClipEncoder:
         """Return the encoder of a merge, its parameters frozen.
 
@@ -70,6 +89,7 @@ class Laboratory:
             base: The base as a file.
             contributions: What to merge, by name; with none it is the base.
             scope: Names of the tensors that take part.
+            size: How many contributions the pool has that these are of, as in `stand_in`.
         """
         if not contributions:
             return self.base()
@@ -77,7 +97,7 @@ class Laboratory:
         problem = StaticProblem(
             base, list(contributions.values()), scope, list(contributions), self.recipe.seed
         )
-        info, parameters, per_model = self._method(list(contributions))
+        info, parameters, per_model = self._method(list(contributions), size)
         settings = schedule(info, parameters, per_model, scope)
         outside = [name for name in base.tensors if name not in own]
         pieces = merge_static(problem, info, settings, dtype=torch.float32, done=outside)
@@ -117,13 +137,13 @@ class Laboratory:
         return _frozen(self.clip.encoder_with(result.weights))
 
     def _method(
-        self, names: Sequence[str]
+        self, names: Sequence[str], size: int
     ) -> tuple[MethodInfo, Mapping[str, object], list[Mapping[str, object]]]:
-        """Return the method for so many contributions, with its parameters and those of each."""
-        info = method(self.recipe.merge_method)
-        if info.kind != "static" or len(names) < info.min_contributions:
+        """Return the method for a pool of a size, with its parameters and those of each contribution."""
+        if self.stand_in(size) is not None:
             return method(STAND_IN), {}, [{} for _ in names]
-        return info, self.recipe.parameters, [self.entries[name].parameters for name in names]
+        own = [self.entries[name].parameters for name in names]
+        return method(self.recipe.merge_method), self.recipe.parameters, own
 
 
 def open_laboratory(recipe: Recipe, entries: Mapping[str, ModelEntry]) -> Laboratory:

@@ -163,7 +163,7 @@ class AuditReport:
         stages: Names of the stages that ran.
         not_covered: What no stage looked at, in words.
         budget: How much was spent.
-        not_examined: By stage that did not run, why.
+        not_examined: By stage that did not run, or part of a stage, why.
         findings: What was recovered from the merge, the most telling first.
     """
 

@@ -80,6 +80,7 @@ def audit(
         results = _run(chosen, replace(pool, budget=spent, laboratory=laboratory))
     for result in results:
         failures |= result.failures
+        left_out |= result.not_examined
     if reference is not None:
         results = reference.calibrated(results)
     return AuditReport(

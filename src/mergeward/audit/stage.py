@@ -40,6 +40,7 @@ class StageResult:
         failures: By contribution: those the stage could not examine. Later stages leave them out.
         base: What was found about the base itself, if the stage looks at it.
         findings: What was found about the merge, for people to look at.
+        not_examined: By what it could not do of its work, why.
         clears: Whether a low score speaks for a contribution. Not so where attackers score low, too.
     """
 
@@ -47,6 +48,7 @@ class StageResult:
     failures: Mapping[str, Failure] = field(default_factory=dict)
     base: Evidence | None = None
     findings: Sequence[Finding] = ()
+    not_examined: Mapping[str, str] = field(default_factory=dict)
     clears: bool = True
 
 

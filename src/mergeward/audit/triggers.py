@@ -42,6 +42,9 @@ PURSUED = {Budget.STANDARD: 6, Budget.DEEP: 16}
 """How many those are: where the merge is furthest from the base."""
 
 EXAMPLES = 6
+OWN_METHOD = f"{NAME} of merges by the recipe's own method"
+"""What a stand-in leaves unexamined, as the report has it."""
+
 NOT_FINITE = "the merge gives features that are not finite"
 
 
@@ -72,7 +75,7 @@ def run(pool: Pool) -> StageResult:
     ]
     findings.sort(key=lambda one: max(one.falls.values(), default=one.gain), reverse=True)
     evidence = {name: _evidence(name, findings) for name in names if name not in failures}
-    return StageResult(evidence, failures, findings=findings)
+    return StageResult(evidence, failures, findings=findings, not_examined=inquiry.not_examined)
 
 
 def _sound(pool: Pool, laboratory: Laboratory) -> tuple[ClipEncoder | None, dict[str, Failure]]:
@@ -85,15 +88,17 @@ def _sound(pool: Pool, laboratory: Laboratory) -> tuple[ClipEncoder | None, dict
     found = {}
     for name in pool.contributions:
         try:
-            if _finite_merge(pool, laboratory, [name]) is None:
+            if _finite_merge(pool, laboratory, [name], size=1) is None:
                 found[name] = Failure(NAME, f"with it alone {NOT_FINITE}")
         except UnsupportedError as error:
             found[name] = Failure(NAME, str(error))
     while left := [name for name in pool.contributions if name not in found]:
-        merge = _finite_merge(pool, laboratory, left)
+        size = len(left)
+        merge = _finite_merge(pool, laboratory, left, size=size)
         if merge is not None:
             return merge, found
-        blamed = [name for name in left if _finite_merge(pool, laboratory, _but(left, name)) is not None]
+        fewer = {name: _finite_merge(pool, laboratory, _but(left, name), size=size) for name in left}
+        blamed = [name for name, one in fewer.items() if one is not None]
         found |= {name: Failure(NAME, f"beside the others {NOT_FINITE}") for name in blamed or left}
     return None, found
 
@@ -102,10 +107,12 @@ def _but(names: Sequence[str], one: str) -> list[str]:
     return [name for name in names if name != one]
 
 
-def _finite_merge(pool: Pool, laboratory: Laboratory, names: Sequence[str]) -> ClipEncoder | None:
-    """Return the merge of some contributions, or None where its features are not finite."""
+def _finite_merge(
+    pool: Pool, laboratory: Laboratory, names: Sequence[str], *, size: int
+) -> ClipEncoder | None:
+    """Return the merge of some contributions of so many, or None where its features are not finite."""
     chosen = {name: pool.contributions[name] for name in names}
-    merge = laboratory.merged(pool.base, chosen, pool.scope)
+    merge = laboratory.merged(pool.base, chosen, pool.scope, size=size)
     is_finite = bool(merge(unit(laboratory.tasks[0].images[:EXAMPLES])).isfinite().all())
     return merge if is_finite else None
 
@@ -121,9 +128,12 @@ class _Inquiry:
         is_deep = pool.budget.covers(Budget.DEEP)
         chosen = {name: pool.contributions[name] for name in names}
         self._fortified = laboratory.fortified(pool.base, chosen) if is_deep else None
-        left_out = {name: _finite_merge(pool, laboratory, _but(names, name)) for name in names}
+        size = len(names)
+        left_out = {name: _finite_merge(pool, laboratory, _but(names, name), size=size) for name in names}
         self._without = {name: one for name, one in left_out.items() if one is not None}
         self.incomparable = left_out.keys() - self._without.keys()
+        stand_in = laboratory.stand_in(size)
+        self.not_examined = {} if stand_in is None else {OWN_METHOD: stand_in}
 
     def invert(self, aims: Sequence[Aim], effort: Effort, label: str) -> Recovered:
         """Return what is found in the merge and not in the base."""
