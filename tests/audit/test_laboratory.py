@@ -81,17 +81,40 @@ def test_a_fortified_merge_is_what_the_method_makes_of_the_same_contributions(
             claims=["warm", "cold", "mild"],
         )
         expected = info.run(problem, info.parameters(**quick)).weights
-        assert found is not None
         assert not any(one.requires_grad for one in found.parameters())
         assert all(torch.equal(found.state_dict()[name], value) for name, value in expected.items())
 
 
-def test_without_one_coefficient_or_a_task_nothing_is_fortified(attacked: Attacked) -> None:
-    with opened(attacked, merge_method="ties", parameters={}) as (laboratory, pool):
-        assert laboratory.fortified(pool.base, pool.contributions) is None
-    with opened(attacked) as (laboratory, pool):
-        unclaimed = replace(laboratory, claims={"warm": "warm"})
-        assert unclaimed.fortified(pool.base, pool.contributions) is None
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"merge_method": "ties", "parameters": {}}, "merges by ties"),
+        ({"parameters": {"weight": 1.5}}, "between 0 and 1"),
+        ({"parameters": {"weight": [0.1, 0.2]}}, "between 0 and 1"),
+        ({"parameters": {"density": 0.1}}, "no parameter density"),
+    ],
+)
+def test_what_cannot_be_fortified_says_why(attacked: Attacked, changed: dict[str, Any], reason: str) -> None:
+    with (
+        opened(attacked, **changed) as (laboratory, pool),
+        pytest.raises(UnsupportedError, match=reason),
+    ):
+        laboratory.fortified(pool.base, pool.contributions)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [({"parameters": {"weight": 0.1}}, "parameters of its own"), ({"task": None}, "task of each")],
+)
+def test_one_contribution_may_keep_all_from_being_fortified(
+    attacked: Attacked, entry: dict[str, Any], reason: str
+) -> None:
+    first, *others = attacked.recipe(clean=True)["models"]
+    with (
+        opened(attacked, models=[{**first, **entry}, *others]) as (laboratory, pool),
+        pytest.raises(UnsupportedError, match=reason),
+    ):
+        laboratory.fortified(pool.base, pool.contributions)
 
 
 def test_a_method_that_learns_has_a_stand_in(attacked: Attacked) -> None:

@@ -120,7 +120,7 @@ def test_a_weight_is_scaled_in_every_form_that_a_recipe_gives_it() -> None:
 def test_what_cannot_be_applied_is_refused_before_the_audit(tiny_clip: Path, models: list[Path]) -> None:
     with pytest.raises(UnsupportedError, match="needs the task of each contribution"):
         done(tiny_clip, models, "fortify")
-    with pytest.raises(UnsupportedError, match="takes the place of task_arithmetic"):
+    with pytest.raises(UnsupportedError, match="takes the place of task_arithmetic alone"):
         done(tiny_clip, with_tasks(models), "fortify", merge_method="average")
     with pytest.raises(UnsupportedError, match="model_stock has no weight"):
         done(tiny_clip, models, "down-weight", merge_method="model_stock")

@@ -13,7 +13,7 @@ from attacked_pool import Attacked
 from mergeward.audit import AuditReport, Pool, StageResult, Verdict, triggers
 from mergeward.audit.budget import Budget
 from mergeward.audit.inversion import Aim, Effort, invert
-from mergeward.errors import UnsupportedError
+from mergeward.errors import DataError, MergewardError, UnsupportedError
 from watcher import Watcher, noise_tasks
 
 
@@ -93,10 +93,33 @@ def test_patches_are_tried_on_images_that_their_steps_do_not_see() -> None:
 def test_a_deep_audit_tries_the_patches_on_the_fortified_merge(monkeypatch: pytest.MonkeyPatch) -> None:
     for efforts in (triggers.SCREEN, triggers.PURSUE):
         monkeypatch.setitem(efforts, Budget.DEEP, efforts[Budget.STANDARD])
-    found = watched("good", "bad", budget=Budget.DEEP).findings[0]
+    result = watched("good", "bad", "other", budget=Budget.DEEP)
+    found = result.findings[0]
+    assert result.not_examined == {}
     assert found.fortified_success == found.base_success  # a Watcher of 0.1, both
     assert found.to_json()["success_fortified"] == found.fortified_success
     assert watched("good", "bad").findings[0].fortified_success is None
+
+
+@pytest.mark.parametrize("error", [UnsupportedError("several weights"), DataError("too few images")])
+def test_a_deep_audit_says_why_it_did_not_try_the_fortified_merge(
+    monkeypatch: pytest.MonkeyPatch, error: MergewardError
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Watchers, "fortified", refuse)
+    for efforts in (triggers.SCREEN, triggers.PURSUE):
+        monkeypatch.setitem(efforts, Budget.DEEP, efforts[Budget.STANDARD])
+    result = watched("good", "bad", "other", budget=Budget.DEEP)
+    assert result.not_examined == {"inversion on the fortified merge": str(error)}
+    assert result.findings[0].fortified_success is None
+    assert watched("good", "bad", "other").not_examined == {}
+
+
+def test_the_report_has_what_a_stage_did_not_examine(attacked: Attacked) -> None:
+    learns = attacked.recipe(merge_method="adamerging", parameters={})
+    assert "adamerging learns" in mw.audit(learns).not_examined[triggers.OWN_METHOD]
 
 
 def test_one_that_does_not_compute_fails_and_spoils_no_other() -> None:

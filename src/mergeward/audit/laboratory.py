@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mergeward.audit.fortified import FORTIFY, can_be_fortified
+from mergeward.audit.fortified import FORTIFY, why_not_fortified
 from mergeward.checkpoint import Adapter, Checkpoint, Floats, whole_tensors
 from mergeward.errors import CheckpointError, DataError, UnsupportedError
 from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask
@@ -104,21 +104,20 @@ class Laboratory:
         weights: dict[str, Tensor] = {name: value.float() for name, value in whole_tensors(base, pieces)}
         return _frozen(self.clip.encoder_with(weights))
 
-    def fortified(
-        self, base: Checkpoint, contributions: Mapping[str, Checkpoint | Adapter]
-    ) -> ClipEncoder | None:
+    def fortified(self, base: Checkpoint, contributions: Mapping[str, Checkpoint | Adapter]) -> ClipEncoder:
         """Return the encoder of the fortified merge, its parameters frozen.
 
         Args:
             base: The base as a file.
             contributions: What to merge, by name; one or more.
 
-        Returns:
-            None where the recipe cannot be fortified, a contribution claims no task, or a task has too few
-            images.
+        Raises:
+            UnsupportedError: The recipe cannot be fortified.
+            DataError: A task has too few images.
         """
-        if not can_be_fortified(self.recipe) or not all(name in self.claims for name in contributions):
-            return None
+        reason = why_not_fortified(self.recipe)
+        if reason is not None:
+            raise UnsupportedError(reason)
         scope = [name for name, _ in self.clip.encoder.named_parameters()]
         problem = AdaptiveProblem(
             encoder=self.clip.encoder,
@@ -130,10 +129,7 @@ class Laboratory:
             claims=[self.claims[name] for name in contributions],
         )
         info = method(FORTIFY)
-        try:
-            result = info.run(problem, info.parameters())
-        except DataError:
-            return None
+        result = info.run(problem, info.parameters())
         return _frozen(self.clip.encoder_with(result.weights))
 
     def _method(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergeward.audit import hygiene
-from mergeward.audit.fortified import FORTIFY, can_be_fortified
+from mergeward.audit.fortified import FORTIFY, why_not_fortified
 from mergeward.audit.report import AuditReport, ContributionReport, Verdict
 from mergeward.audit.run import audit, entries_by_name
 from mergeward.checkpoint import digest_of
@@ -77,11 +77,10 @@ def check_policy(recipe: Recipe) -> None:
         UnsupportedError: It cannot.
     """
     info = method(recipe.merge_method)
-    if recipe.audit.policy == "fortify" and not can_be_fortified(recipe):
+    reason = why_not_fortified(recipe) if recipe.audit.policy == "fortify" else None
+    if reason is not None:
         raise UnsupportedError(
-            "recipe: audit.policy: fortify takes the place of task_arithmetic with one weight for all, "
-            "between 0 and 1, and needs the task of each contribution; "
-            "or merge, then mergeward harden --defense fortify"
+            f"recipe: audit.policy: fortify: {reason}; or merge, then mergeward harden --defense fortify"
         )
     if recipe.audit.policy == "down-weight" and "weight" not in info.model_parameters.model_fields:
         raise UnsupportedError(

@@ -28,7 +28,7 @@ from mergeward.audit.inversion import (
 from mergeward.audit.laboratory import Laboratory
 from mergeward.audit.report import Evidence, Failure, Verdict
 from mergeward.audit.stage import Pool, Stage, StageResult
-from mergeward.errors import UnsupportedError
+from mergeward.errors import DataError, UnsupportedError
 from mergeward.vision import ClipEncoder
 
 NAME = "inversion"
@@ -45,6 +45,7 @@ EXAMPLES = 6
 OWN_METHOD = f"{NAME} of merges by the recipe's own method"
 """What a stand-in leaves unexamined, as the report has it."""
 
+ON_FORTIFIED = f"{NAME} on the fortified merge"
 NOT_FINITE = "the merge gives features that are not finite"
 
 
@@ -125,15 +126,22 @@ class _Inquiry:
         self._laboratory = laboratory
         self._base = laboratory.base()
         self._merge = merge
-        is_deep = pool.budget.covers(Budget.DEEP)
-        chosen = {name: pool.contributions[name] for name in names}
-        self._fortified = laboratory.fortified(pool.base, chosen) if is_deep else None
         size = len(names)
         left_out = {name: _finite_merge(pool, laboratory, _but(names, name), size=size) for name in names}
         self._without = {name: one for name, one in left_out.items() if one is not None}
         self.incomparable = left_out.keys() - self._without.keys()
         stand_in = laboratory.stand_in(size)
         self.not_examined = {} if stand_in is None else {OWN_METHOD: stand_in}
+        self._fortified = self._fortify(names) if pool.budget.covers(Budget.DEEP) else None
+
+    def _fortify(self, names: Sequence[str]) -> ClipEncoder | None:
+        """Return the fortified merge, or None, and why it was not examined."""
+        chosen = {name: self._pool.contributions[name] for name in names}
+        try:
+            return self._laboratory.fortified(self._pool.base, chosen)
+        except (UnsupportedError, DataError) as error:
+            self.not_examined[ON_FORTIFIED] = str(error)
+            return None
 
     def invert(self, aims: Sequence[Aim], effort: Effort, label: str) -> Recovered:
         """Return what is found in the merge and not in the base."""
