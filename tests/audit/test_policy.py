@@ -122,10 +122,39 @@ def test_what_cannot_be_applied_is_refused_before_the_audit(tiny_clip: Path, mod
         done(tiny_clip, models, "fortify")
     with pytest.raises(UnsupportedError, match="takes the place of task_arithmetic alone"):
         done(tiny_clip, with_tasks(models), "fortify", merge_method="average")
+    with pytest.raises(UnsupportedError, match="image encoder alone"):
+        done(tiny_clip, with_tasks(models), "fortify", scope="all")
     with pytest.raises(UnsupportedError, match="model_stock has no weight"):
         done(tiny_clip, models, "down-weight", merge_method="model_stock")
     with pytest.raises(RecipeError, match=r"audit\.policy"):
         done(tiny_clip, models, "drp")
+
+
+@pytest.mark.parametrize(
+    ("policy", "changed", "code", "words"),
+    [
+        ({"policy": "fortify"}, {"scope": "all"}, 6, "image encoder alone"),
+        ({"policy": "drop", "reference": "missing.json"}, {}, 5, "missing.json"),
+        ({"policy": "drop", "reference": "recipe.yaml"}, {}, 5, "no reference"),
+    ],
+    ids=["fortify with scope all", "no reference", "another file"],
+)
+def test_a_dry_run_refuses_what_the_audit_would(
+    tiny_clip: Path,
+    models: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    policy: dict[str, str],
+    changed: dict[str, str],
+    code: int,
+    words: str,
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(content(tiny_clip, with_tasks(models), policy, **changed)))
+    command = ["merge", str(recipe), str(tmp_path / "out"), "--dry-run"]
+    assert run([*command, "--audit"]) == code
+    assert words in capsys.readouterr().err
+    assert run(command) == 0
 
 
 def test_a_marked_base_can_be_refused(tmp_path: Path, tiny_clip: Path, models: list[Path]) -> None:

@@ -22,6 +22,8 @@ def why_not_fortified(recipe: Recipe) -> str | None:
     name = method(recipe.merge_method).name
     if name != REPLACED:
         return f"the recipe merges by {name}, and {FORTIFY} takes the place of {REPLACED} alone"
+    if recipe.scope == "all":
+        return f"{FORTIFY} merges the image encoder alone (scope: vision)"
     if any(entry.parameters for entry in recipe.models):
         return "a contribution has parameters of its own"
     if not all(entry.task for entry in recipe.models):

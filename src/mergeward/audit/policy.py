@@ -8,6 +8,7 @@ from typing import Any
 
 from mergeward.audit import hygiene
 from mergeward.audit.fortified import FORTIFY, why_not_fortified
+from mergeward.audit.reference import read_reference
 from mergeward.audit.report import AuditReport, ContributionReport, Verdict
 from mergeward.audit.run import audit, entries_by_name
 from mergeward.checkpoint import digest_of
@@ -60,6 +61,7 @@ def audited(recipe: Recipe) -> Audited:
 
     Raises:
         UnsupportedError: The policy cannot be applied to this method.
+        DataError: The reference is missing or malformed.
         MergewardError: There is a suspect, or a contribution that could not be examined to the end, and the
             policy is to refuse; or nothing is left to merge.
         RecipeError: As `audit` raises it, with its other errors.
@@ -71,11 +73,14 @@ def audited(recipe: Recipe) -> Audited:
 
 
 def check_policy(recipe: Recipe) -> None:
-    """Check that a recipe's policy can be applied, before anything is audited.
+    """Check that a recipe's policy can be applied and its reference read, before anything is audited.
 
     Raises:
-        UnsupportedError: It cannot.
+        UnsupportedError: The policy cannot be applied.
+        DataError: The reference is missing or malformed.
     """
+    if recipe.audit.reference is not None:
+        read_reference(recipe.audit.reference)
     info = method(recipe.merge_method)
     reason = why_not_fortified(recipe) if recipe.audit.policy == "fortify" else None
     if reason is not None:
