@@ -118,16 +118,25 @@ class Summary:
     def by_stage(self) -> str:
         """What each stage would do alone."""
         kept = [row for row in self.tested if row.kept]
+        attacked = [row for row in self.tested if row.attack is not None]
         clean = [row for row in self.tested if row.attack is None]
         cells = []
         for stage in self.stages:
-            found = sum(bool(self._caught(row, stage)) for row in kept)
-            alarms = sum(bool(self.bank.suspects(row, stage)) for row in clean)
-            first = sum(row.first(stage) for row in kept)
-            counts = (f"{first} of {len(kept)}", f"{found} of {len(kept)}", f"{alarms} of {len(clean)}")
-            cells.append((stage, *counts))
-        heads = ("stage", "attacker first, of kept attacks", "attacker suspect", "clean pools with a suspect")
-        return table(heads, cells, left=(0,))
+            counts = (
+                (sum(row.first(stage) for row in kept), kept),
+                (sum(bool(self._caught(row, stage)) for row in kept), kept),
+                (sum(bool(self._caught(row, stage)) for row in attacked), attacked),
+                (sum(bool(self._accused(row, stage)) for row in clean), clean),
+                (sum(bool(self._accused(row, stage)) for row in self.tested), self.tested),
+            )
+            cells.append((stage, *(f"{count} of {len(rows)}" for count, rows in counts)))
+        hits = (
+            "attacker first, of kept attacks",
+            "attacker suspect, of these",
+            "attacker suspect, of all attacks",
+        )
+        alarms = ("clean pools with a suspect", "pools with an honest suspect")
+        return table(("stage", *hits, *alarms), cells, left=(0,))
 
     def misses(self) -> str:
         """The pools with a kept attack in which no attacker ranks first."""
@@ -142,7 +151,7 @@ class Summary:
 
     def _attack(self, name: str, rows: Sequence[Row]) -> tuple[str, ...]:
         kept = [row for row in rows if row.kept]
-        others = sum(bool(self._suspects(row) - set(row.attackers)) for row in rows)
+        others = sum(bool(self._accused(row, self.stages[-1])) for row in rows)
         common = (name, str(len(rows)), _middle([row.success for row in rows]))
         cost = figure(median(row.cpu_seconds for row in rows), digits=0)
         if name == "none":
@@ -158,8 +167,9 @@ class Summary:
             cost,
         )
 
-    def _suspects(self, row: Row) -> set[int]:
-        return set(self.bank.suspects(row, self.stages[-1]))
+    def _accused(self, row: Row, stage: str) -> set[int]:
+        """Return the suspects that do not attack."""
+        return set(self.bank.suspects(row, stage)) - set(row.attackers)
 
     def _caught(self, row: Row, stage: str) -> set[int]:
         return set(self.bank.suspects(row, stage)) & set(row.attackers)

@@ -150,9 +150,17 @@ def test_the_tables_count_hits_misses_and_alarms() -> None:
     by_attack, by_stage, misses = audited.markdown([*bank, *tested]).split("\n\n")
     assert "| badnets | 2 | 90 | 10 | 2 | 1 | 1 of 2 | 1 | 0 | 3 |" in by_attack
     assert "| none | 1 | – |  |  |  |  |  | 1 | 3 |" in by_attack
-    assert "| inversion | 1 of 2 | 1 of 2 | 1 of 1 |" in by_stage
+    assert "| inversion | 1 of 2 | 1 of 2 | 1 of 2 | 1 of 1 | 1 of 3 |" in by_stage
     assert "| missed | 2 | 90 | 0.050, 0.100, 0.750 |" in misses
     assert misses.count("\n") == 3
+
+
+def test_the_page_has_what_the_file_says() -> None:
+    results = Path(__file__).resolve().parent.parent.parent / "docs" / "results"
+    rows = [Row(**one) for one in json.loads((results / "audit.json").read_text(encoding="utf-8"))["rows"]]
+    page = (results / "audit.md").read_text(encoding="utf-8")
+    for part in audited.markdown(rows).split("\n\n"):
+        assert part.strip() in page
 
 
 def test_the_script_audits_each_pool_once(

@@ -138,7 +138,7 @@ class Laboratory:
         """Return the method for a pool of a size, with its parameters and those of each contribution."""
         if self.stand_in(size) is not None:
             return method(STAND_IN), {}, [{} for _ in names]
-        own = [self.entries[name].parameters for name in names]
+        own: list[Mapping[str, object]] = [self.entries[name].parameters for name in names]
         return method(self.recipe.merge_method), self.recipe.parameters, own
 
 
