@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mergeward.errors import OutputError
-from mergeward.output import replaced
+from mergeward.output import replaceable, replaced
 
 
 def test_a_file_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
@@ -43,3 +43,16 @@ def test_what_cannot_be_written_is_named(name: str, tmp_path: Path, monkeypatch:
     with pytest.raises(OutputError), replaced(Path(name)) as scratch:
         scratch.write_text("text")
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".partial")]
+
+
+@pytest.mark.parametrize("place", ["", "folder", "file/new.txt", "file/deep/new.txt"])
+def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path, place: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match=r"expected the name of a file|cannot be written: Not a directory"):
+        replaceable(tmp_path / place if place else Path())
+
+
+def test_asking_leaves_nothing(tmp_path: Path) -> None:
+    replaceable(tmp_path / "new" / "file.txt")
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,36 @@ def replaced(path: Path) -> Iterator[Path]:
             scratch.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def replaceable(path: Path) -> None:
+    """Refuse a file that could not be written later: for long work to ask before it starts.
+
+    Args:
+        path: The file to be written; nothing is left there.
+
+    Raises:
+        OutputError: It cannot be written, is a folder, or names no file.
+    """
+    if not path.name or path.is_dir():
+        raise OutputError(f"{str(path)!r}: expected the name of a file to write")
+    try:
+        try_writing_under(path.absolute().parent)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def try_writing_under(folder: Path) -> None:
+    """Make a file in a folder, or in the nearest one above it that exists, and take it away again.
+
+    Permissions alone do not tell whether that is possible.
+
+    Raises:
+        OSError: It is not.
+    """
+    nearest = next(one for one in (folder, *folder.parents) if one.exists())
+    with tempfile.TemporaryFile(dir=nearest):
+        pass
 
 
 def _flush(path: Path) -> None:

@@ -163,12 +163,15 @@ def test_a_full_disk(
     assert not (tmp_path / "out").exists()
 
 
-def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, tiny_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mergeward.cli.merge.merge", interrupt)
-    refused(capsys, ["merge", "recipe.yaml", str(tmp_path / "out")], 130, "interrupted")
+    recipe = write_recipe(tmp_path, tiny_clip, tiny_clip)
+    refused(capsys, ["merge", recipe, str(tmp_path / "out")], 130, "interrupted")
 
 
 def test_a_merge_as_json_in_a_process_of_its_own(tiny_clip: Path, tmp_path: Path) -> None:

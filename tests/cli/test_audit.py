@@ -188,3 +188,12 @@ def test_help_says_that_the_exit_codes_are_its_own(capsys: pytest.CaptureFixture
     words = " ".join(capsys.readouterr().out.split())
     assert "Exit codes of this command" in words
     assert "3 nothing could be examined" in words
+
+
+@pytest.mark.parametrize("option", ["--json", "--sarif", "--html"])
+def test_a_report_that_cannot_be_written_is_refused_before_the_audit(
+    recipe: Path, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(import_module("mergeward.cli.audit"), "audit", None)
+    assert run(["audit", str(recipe), option, str(recipe / "report")]) == 2
+    assert "cannot be written: Not a directory" in capsys.readouterr().err

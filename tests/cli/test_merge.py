@@ -128,3 +128,12 @@ def test_progress_shows_bytes_a_second_and_the_time_left(monkeypatch: pytest.Mon
 
 def test_nothing_is_shown_on_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(monkeypatch, is_terminal=False) == ""
+
+
+def test_an_audit_that_the_recipe_asks_for_and_nobody_does_is_told(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path(recipe).open("a", encoding="utf-8") as file:
+        file.write("audit: {policy: refuse}\n")
+    assert run(["merge", recipe, str(tmp_path / "out"), "--dry-run"]) == 0
+    assert "audit (policy refuse) is not done; --audit does it" in capsys.readouterr().err

@@ -6,7 +6,6 @@ import errno
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mergeward.errors import OutputError
+from mergeward.output import try_writing_under
 
 INTERRUPTED = ".interrupted"
 FINGERPRINT = "fingerprint"
@@ -152,9 +152,7 @@ def vacant(out: str | Path) -> Path:
             raise OutputError(f"{out}: exists and is not a folder")
         if target.is_dir() and any(target.iterdir()):
             raise OutputError(f"{out}: exists and is not empty")
-        nearest = next(folder for folder in target.parents if folder.exists())
-        with tempfile.TemporaryDirectory(prefix=".", dir=nearest):  # permissions alone do not tell
-            pass
+        try_writing_under(target.parent)
     except (OSError, RuntimeError) as error:
         raise OutputError(f"{out}: {getattr(error, 'strerror', None) or error}") from error
     return target

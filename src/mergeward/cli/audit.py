@@ -17,6 +17,7 @@ from mergeward.cli.options import BUDGETS
 from mergeward.cli.system import as_ours, is_out_of_memory
 from mergeward.cli.terminal import hush, show, write_json
 from mergeward.errors import MergewardError, RecipeError, UsageError
+from mergeward.output import replaceable
 from mergeward.report import audit_sarif, write_audit_page
 
 EXIT_CODES = """
@@ -84,18 +85,21 @@ def audit_command(
     mark in a file makes a suspect, and a pool without one is inconclusive (exit code 2). The report says what
     was not looked at.
     """
+    for path in (json, sarif, html):
+        if path is not None:
+            replaceable(path)
     report = audit(recipe, budget=budget, reference=reference)
+    try:
+        show(_table(report))
+        show(_closing(report))
+    except BrokenPipeError:
+        hush()  # what was found is told by the exit code all the same
     if json is not None:
         write_json(report.to_json(), json)
     if sarif is not None:
         write_json(audit_sarif(report), sarif)
     if html is not None:
         write_audit_page(report, html)
-    try:
-        show(_table(report))
-        show(_closing(report))
-    except BrokenPipeError:
-        hush()  # what was found is told by the exit code all the same
     return report.exit_code
 
 

@@ -15,7 +15,7 @@ from mergeward.cli.interruption import can_go_on
 from mergeward.cli.options import Device, Json, Resume, StateSeconds, size
 from mergeward.cli.plan import plan_table
 from mergeward.cli.terminal import print_json, say, show, warn
-from mergeward.recipe import load_recipe
+from mergeward.recipe import AuditPolicy, Recipe, load_recipe
 from mergeward.workflow import MergeReport, merge, plan_merge
 from mergeward.workflow.learning import SECONDS
 
@@ -42,6 +42,8 @@ def merge_command(
 ) -> None:
     """Merge the contributions of a recipe into its base."""
     shard_bytes = size(shard_size, option="--shard-size")
+    if not audit:
+        _tell_of_audit_left_out(load_recipe(recipe))
     if dry_run:
         if audit:
             check_policy(load_recipe(recipe))
@@ -82,6 +84,11 @@ def merge_command(
         )
     else:
         say(f"{report.method} of {len(report.inputs) - 1} contributions written to {report.out}")
+
+
+def _tell_of_audit_left_out(recipe: Recipe) -> None:
+    if recipe.audit != AuditPolicy():
+        warn(f"the recipe's audit (policy {recipe.audit.policy}) is not done; --audit does it")
 
 
 def _tell_of_mark(name: str) -> None:
