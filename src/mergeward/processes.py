@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mergeward.errors import UsageError
+
 Value = TypeVar("Value")
 
 
@@ -26,7 +28,7 @@ def joined(device: torch.device) -> Iterator[None]:
         device: Where they compute. Tensors there and names are told through gloo on the processor, tensors
             on CUDA devices through NCCL, which takes each process's present device for its own.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+    if _launched() < 2 or dist.is_initialized():
         yield
         return
     if device.type == "cuda":
@@ -36,6 +38,26 @@ def joined(device: torch.device) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def check_alone(command: str) -> None:
+    """Check that no launcher started several processes, for work that each of them would do whole.
+
+    Args:
+        command: The work, for the error.
+
+    Raises:
+        UsageError: One did.
+    """
+    if _launched() > 1:
+        raise UsageError(
+            f"{command}: {_launched()} processes were launched (WORLD_SIZE), and each would do all of it; "
+            "start it once, without a launcher"
+        )
+
+
+def _launched() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def own_device(name: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -11,12 +9,10 @@ import torch
 from rich.console import Console
 
 from mergeward.attack import PatchTrigger, SavedTrigger
-from mergeward.errors import OutputError
 from mergeward.evaluate import Rate
-from mergeward.report import tradeoff_table, write_tradeoff
-from mergeward.report.tradeoff import tradeoff_svg
+from mergeward.report import tradeoff_svg, tradeoff_table
 from mergeward.vision import Preprocessor
-from mergeward.workflow.tradeoff import Measured, Point, Tradeoff
+from mergeward.workflow.curve import Measured, Point, Tradeoff
 
 SVG = "{http://www.w3.org/2000/svg}"
 PATCH = PatchTrigger(torch.zeros(3, 4, 4), torch.ones(1, 4, 4))
@@ -61,15 +57,6 @@ def test_curves_of_any_form_are_drawn(points: list[tuple[float, int, int]]) -> N
     svg = tradeoff_svg(curve(*points, control=False))
     assert len(marks(svg, "merge")) == len(points)
     assert not marks(svg, "control")
-
-
-def test_figures_and_picture_are_written_together(tmp_path: Path) -> None:
-    found = curve((0.0, 92, 180))
-    write_tradeoff(found, tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "tradeoff.json").read_text()) == found.to_json()
-    ET.parse(tmp_path / "out" / "tradeoff.svg")
-    with pytest.raises(OutputError, match="not empty"):
-        write_tradeoff(found, tmp_path / "out")
 
 
 def test_the_table_has_rates_intervals_and_the_control() -> None:

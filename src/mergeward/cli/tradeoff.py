@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mergeward.checkpoint import vacant
-from mergeward.cli.options import Json, Out
+from mergeward.cli.interruption import can_go_on
+from mergeward.cli.options import Device, Json, Out, Resume, StateSeconds
 from mergeward.cli.terminal import print_json, say, show, warn
 from mergeward.errors import UsageError
-from mergeward.report import tradeoff_table, write_tradeoff
+from mergeward.report import tradeoff_svg, tradeoff_table
 from mergeward.workflow import tradeoff
+from mergeward.workflow.learning import SECONDS
 
 
 class SplitName(StrEnum):
@@ -40,16 +41,30 @@ def tradeoff_command(
         SplitName,
         typer.Option("--split", help="Images to measure on: validation to choose alpha, test to report."),
     ] = SplitName.validation,
+    resume: Resume = False,
+    device: Device = "cpu",
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads; by default MERGEWARD_THREADS, or 2.")
     ] = None,
+    state_seconds: StateSeconds = SECONDS,
     json: Json = False,
 ) -> None:
     """Merge at several alphas, and draw accuracy against attack success."""
     alphas = _numbers(alpha)
-    vacant(out)
-    found = tradeoff(recipe, alphas, trigger, clean=clean, split=split.value, threads=threads)
-    write_tradeoff(found, out)
+    with can_go_on(out):
+        found = tradeoff(
+            recipe,
+            alphas,
+            trigger,
+            clean=clean,
+            split=split.value,
+            out=out,
+            picture=tradeoff_svg,
+            resume=resume,
+            device=device,
+            threads=threads,
+            state_seconds=state_seconds,
+        )
     for point in found.points:
         for message in point.merge.collapsed.values():
             warn(f"alpha {point.alpha:g}: {message}")

@@ -9,7 +9,7 @@ from mergeward.report.layers import layers_table, masks_table, write_layers_pict
 from mergeward.report.run_page import write_run_page
 from mergeward.report.sarif import audit_sarif
 from mergeward.report.table import controls_table, markdown_controls, markdown_table, results_table
-from mergeward.report.tradeoff import tradeoff_table, write_tradeoff
+from mergeward.report.tradeoff import tradeoff_svg, tradeoff_table
 
 __all__ = [
     "audit_sarif",
@@ -19,6 +19,7 @@ __all__ = [
     "markdown_table",
     "masks_table",
     "results_table",
+    "tradeoff_svg",
     "tradeoff_table",
     "write_audit_page",
     "write_figures",
@@ -26,5 +27,4 @@ __all__ = [
     "write_masks_picture",
     "write_page",
     "write_run_page",
-    "write_tradeoff",
 ]

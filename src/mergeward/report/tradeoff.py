@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from xml.sax.saxutils import escape
 
 from rich import box
 from rich.table import Table
 
-from mergeward.checkpoint import atomic_directory
 from mergeward.report.words import label, percent
-from mergeward.workflow.tradeoff import Measured, Tradeoff
+from mergeward.workflow.curve import Measured, Tradeoff
 
-FIGURES, PICTURE = "tradeoff.json", "tradeoff.svg"
 WIDTH, HEIGHT = 560, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 530, 74, 366
 
@@ -50,17 +46,6 @@ def tradeoff_table(found: Tradeoff) -> Table:
         control = ("", "") if point.control is None else _cells(point.control)
         table.add_row(f"{point.alpha:g}", *_cells(point.merge), *control)
     return table
-
-
-def write_tradeoff(found: Tradeoff, out: Path) -> None:
-    """Write `tradeoff.json` and `tradeoff.svg` into a new folder.
-
-    Raises:
-        OutputError: The folder exists already, or cannot be written.
-    """
-    with atomic_directory(out) as folder:
-        (folder / FIGURES).write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
-        (folder / PICTURE).write_text(tradeoff_svg(found), encoding="utf-8")
 
 
 def tradeoff_svg(found: Tradeoff) -> str:

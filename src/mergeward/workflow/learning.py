@@ -27,10 +27,11 @@ class StateFile:
     Args:
         folder: Where the file is.
         seconds: Least time from one state to the next; 0 keeps one after every step.
+        name: Name of the file.
     """
 
-    def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
-        self._path = folder / STATE
+    def __init__(self, folder: Path, seconds: float = SECONDS, name: str = STATE) -> None:
+        self._path = folder / name
         self._seconds = seconds
         self._last = time.monotonic()
 

@@ -2,135 +2,58 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mergeward.attack import SavedTrigger, load_trigger
-from mergeward.checkpoint import whole_tensors
-from mergeward.compute import use_threads
+from mergeward.checkpoint import digest_all, vacant, whole_tensors
+from mergeward.checkpoint.atomic import resumable_directory
+from mergeward.compute import find_device, use_threads
 from mergeward.errors import UsageError
-from mergeward.evaluate import Rate, accuracy, attack_success, predict
-from mergeward.evaluate.rate import Z_95
+from mergeward.evaluate import accuracy, attack_success, predict
 from mergeward.merge.adaptive import UnlabelledTask
+from mergeward.merge.adaptive.learning import Store
+from mergeward.processes import check_alone
 from mergeward.progress import track
 from mergeward.recipe import Recipe
 from mergeward.vision import Clip, repaired
+from mergeward.workflow.curve import Measured, Point, Split, Tradeoff
+from mergeward.workflow.finished import Finished
 from mergeward.workflow.job import as_recipe, checked_method, open_job
+from mergeward.workflow.learning import SECONDS, learning_identity, learning_setting
+from mergeward.workflow.merge import check_device
 from mergeward.workflow.opened import PreparedTask, open_base, open_task
 
-Split = Literal["validation", "test"]
+FIGURES, PICTURE = "tradeoff.json", "tradeoff.svg"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What one model does.
-
-    Attributes:
-        accuracy: Accuracy on each task.
-        attack_success: Success of the trigger on its task, over images whose true class is not the target.
-        collapsed: Tasks whose predictions collapsed onto few classes, with what happened in words.
-    """
-
-    accuracy: Mapping[str, Rate]
-    attack_success: Rate
-    collapsed: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Mean over the tasks."""
-        return sum(rate.value for rate in self.accuracy.values()) / len(self.accuracy)
-
-    @property
-    def mean_interval(self) -> tuple[float, float]:
-        """The 95 % interval of the mean by the normal approximation: images of each task are drawn apart."""
-        variances = [rate.value * (1 - rate.value) / rate.trials for rate in self.accuracy.values()]
-        half = Z_95 * math.sqrt(sum(variances)) / len(variances)
-        return max(0.0, self.mean_accuracy - half), min(1.0, self.mean_accuracy + half)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values; rates lie between 0 and 1."""
-        return {
-            "accuracy": self.mean_accuracy,
-            "accuracy_interval": list(self.mean_interval),
-            "accuracy_by_task": {name: rate.value for name, rate in self.accuracy.items()},
-            "asr": self.attack_success.value,
-            "asr_interval": list(self.attack_success.interval),
-            "collapsed": dict(self.collapsed),
-        }
-
-
-@dataclass(frozen=True)
-class Point:
-    """One merge of the curve.
-
-    Attributes:
-        alpha: Weight of the safety loss.
-        merge: The merge with the backdoored contribution.
-        control: The merge with a clean contribution in its place, under the same trigger; None without one.
-    """
-
-    alpha: float
-    merge: Measured
-    control: Measured | None
-
-
-@dataclass(frozen=True)
-class Tradeoff:
-    """The curve over alpha.
-
-    Attributes:
-        method: Merge method.
-        trigger: The trigger, and what it is for.
-        split: The images that were measured on.
-        points: One for each alpha, in the order asked for.
-        base: The base alone, under the same trigger: what the trigger does without any contribution.
-    """
-
-    method: str
-    trigger: SavedTrigger
-    split: Split
-    points: tuple[Point, ...]
-    base: Measured
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values; rates lie between 0 and 1."""
-        return {
-            "method": self.method,
-            "attack": self.trigger.attack,
-            "target_task": self.trigger.task,
-            "target_class": self.trigger.target_class,
-            "split": self.split,
-            "base": self.base.to_json(),
-            "points": [
-                {
-                    "alpha": point.alpha,
-                    **point.merge.to_json(),
-                    "control": None if point.control is None else point.control.to_json(),
-                }
-                for point in self.points
-            ],
-        }
-
-
-def tradeoff(
+def tradeoff(  # noqa: PLR0913 - one argument an option
     recipe: Recipe | Mapping[str, Any] | str | Path,
     alphas: Sequence[float],
     trigger: str | Path,
     *,
     clean: str | Path | None = None,
     split: Split = "validation",
+    out: str | Path | None = None,
+    picture: Callable[[Tradeoff], str] | None = None,
+    resume: bool = False,
+    device: str = "cpu",
     threads: int | None = None,
+    state_seconds: float = SECONDS,
 ) -> Tradeoff:
     """Merge a recipe at several alphas, and measure accuracy and attack success of each.
 
-    No model is written. Choose alpha on validation images; the test images are for reporting.
+    No model is written. Choose alpha on validation images; the test images are for reporting. With `out`, a
+    run that is interrupted leaves what it measured and learnt in a hidden folder beside it.
 
     Args:
         recipe: Path of a YAML file, its content as a mapping, or a `Recipe`; its method has an `alpha`.
@@ -139,34 +62,66 @@ def tradeoff(
             `clean` is given.
         clean: A clean contribution to put in its place, as the control.
         split: Images to measure on.
+        out: Folder to write `tradeoff.json` to; must not exist. None writes nothing.
+        picture: Draws the curve as SVG, which is written beside that as `tradeoff.svg`; None for none.
+        resume: Whether to go on from what an interrupted run of the same curve left.
+        device: Where to merge: "cpu", "cuda" or "cuda:N"; measured on the processor in any case.
         threads: On how many threads; by default `MERGEWARD_THREADS`, or two.
+        state_seconds: How often a merge keeps what it has learnt, for a run that goes on.
 
     Raises:
         UsageError: The method has no alpha, no or a repeated alpha is given, the trigger is for none of the
-            recipe's tasks, or there is nothing to put `clean` in place of.
+            recipe's tasks, there is nothing to put `clean` in place of, there is no such device or the merge
+            cannot compute there, or a launcher started several processes.
         RecipeError: The recipe is malformed, or an alpha out of range.
         CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
         DataError: A task cannot be read.
+        UnsupportedError: There is no such processor.
+        OutputError: `out` cannot be written, or there is another run to go on from than this one.
 
     Example:
         >>> tradeoff("recipe.yaml", [0, 0.1, 1], "contributions/poisoned")  # doctest: +SKIP
     """
     recipe = as_recipe(recipe)
     recipes = {alpha: _at(recipe, alpha) for alpha in _checked(recipe, alphas)}
+    if out is not None:
+        vacant(out)
+    place = find_device(device)
+    check_device(recipe, checked_method(recipe)[0], place)
+    check_alone("tradeoff")
     saved = load_trigger(trigger)
     controls = {} if clean is None else {a: _replaced(one, trigger, clean) for a, one in recipes.items()}
-    with use_threads(threads):
-        stage = _Stage.of(recipe, saved, split)
-        numbers = track(list(recipes), "tradeoff: merges")
+    with ExitStack() as stack:
+        stack.enter_context(use_threads(threads))
+        folder = None
+        stage = _Stage.of(recipe, saved, split, place)
+        if out is not None:
+            fingerprint = stage.fingerprint([*recipes.values(), *controls.values()])
+            folder = stack.enter_context(resumable_directory(out, fingerprint, resume=resume))
+        finished = Finished(folder, state_seconds)
+        numbers = track(list(enumerate(recipes)), "tradeoff: merges")
         points = tuple(
             Point(
                 alpha,
-                stage.merge_and_measure(recipes[alpha]),
-                stage.merge_and_measure(controls[alpha]) if controls else None,
+                finished.measured(f"merge-{number}", partial(stage.merge_and_measure, recipes[alpha])),
+                finished.measured(f"control-{number}", partial(stage.merge_and_measure, controls[alpha]))
+                if controls
+                else None,
             )
-            for alpha in numbers
+            for number, alpha in numbers
         )
-        return Tradeoff(recipe.merge_method, saved, split, points, stage.measure(stage.clip.encoder))
+        base = stage.measure(stage.clip.encoder)
+        found = Tradeoff(recipe.merge_method, saved, split, points, base)
+        if folder is not None:
+            _write(found, folder, picture)
+            finished.remove()
+    return found
+
+
+def _write(found: Tradeoff, folder: Path, picture: Callable[[Tradeoff], str] | None) -> None:
+    (folder / FIGURES).write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
+    if picture is not None:
+        (folder / PICTURE).write_text(picture(found), encoding="utf-8")
 
 
 def _checked(recipe: Recipe, alphas: Sequence[float]) -> Sequence[float]:
@@ -211,9 +166,10 @@ class _Stage:
     pixels: Mapping[str, Tensor]
     trigger: SavedTrigger
     split: Split
+    device: torch.device
 
     @classmethod
-    def of(cls, recipe: Recipe, trigger: SavedTrigger, split: Split) -> _Stage:
+    def of(cls, recipe: Recipe, trigger: SavedTrigger, split: Split, device: torch.device) -> _Stage:
         clip = open_base(recipe.base)
         entries = recipe.contributions(needs_base=True).values()
         specs = dict.fromkeys(entry.task for entry in entries if entry.task is not None)
@@ -222,12 +178,28 @@ class _Stage:
         if trigger.task not in names:
             raise UsageError(f"the trigger is for task {trigger.task!r}, the recipe for {', '.join(names)}")
         pixels = {one.task.name: one.pixels(split) for one in tasks}
-        return cls(clip, tasks, [one.unlabelled() for one in tasks], pixels, trigger, split)
+        return cls(clip, tasks, [one.unlabelled() for one in tasks], pixels, trigger, split, device)
 
-    def merge_and_measure(self, recipe: Recipe) -> Measured:
+    def fingerprint(self, recipes: Sequence[Recipe]) -> str:
+        """Return what tells this curve from others: every merge of it, the trigger, and all images."""
+        digest = hashlib.sha256(learning_identity(self.unlabelled).encode())
+        digest.update(f"{self.split} {self.trigger.fingerprint}".encode())
+        for recipe in recipes:
+            with ExitStack() as stack:
+                job = open_job(recipe, stack, device=self.device)
+                inputs = dict(zip(job.inputs, digest_all(list(job.inputs.values())), strict=True))
+                digest.update(
+                    job.provenance(inputs, learning_setting(self.unlabelled)).model_dump_json().encode()
+                )
+        for one in self.tasks:
+            digest.update(self.pixels[one.task.name].contiguous().numpy().data)
+            digest.update(one.labels(self.split).contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def merge_and_measure(self, recipe: Recipe, store: Store | None) -> Measured:
         with ExitStack() as stack:
-            job = open_job(recipe, stack)
-            merged = job.run(self.clip, self.unlabelled, torch.float32)
+            job = open_job(recipe, stack, device=self.device)
+            merged = job.run(self.clip, self.unlabelled, torch.float32, store=store)
             tensors = whole_tensors(job.base, merged.pieces)
             state = {name: tensor for name, tensor in tensors if name in job.scope}
         encoder = self.clip.encoder_with(state)
