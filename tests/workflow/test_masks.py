@@ -15,6 +15,7 @@ from mergeward.cli.app import run
 from mergeward.errors import CheckpointError, RecipeError
 from mergeward.merge.adaptive import session
 from mergeward.provenance import Provenance
+from mergeward.workflow import plan_merge
 from mergeward.workflow.masks import MASKS, mask_layers, open_masks
 
 MODELS = ("warm", "cold")
@@ -49,6 +50,53 @@ def test_masks_and_record_lie_beside_the_weights(merged: Path) -> None:
     assert layers["visual_projection"].kept == pytest.approx(float(kept.double().mean()))
     assert layers["visual_projection"].favoured == float((kept > 0.5).double().mean())
     assert "## Masks" in (merged / "README.md").read_text()
+
+
+SAVED = {
+    "dam": {
+        "mask_lr": 0.9,
+        "base_lr": 0.9,
+        "alpha": 0.9,
+        "safe_loss": "entropy",
+        "shared_loss": "total",
+        "adv_lr": 0.9,
+        "adv_bound": 0.9,
+        "temperature": 0.9,
+    },
+    "concrete_task_arithmetic": {
+        "steps": 5,
+        "step_sizes": "cosine",
+        "patience": 1,
+        "gain": 0.9,
+        "batch_size": 3,
+        "micro_batch": 1,
+        "mask_lr": 0.9,
+        "temperature": 0.9,
+    },
+}
+"""What has no effect beside saved masks, as other values than the defaults."""
+
+
+@pytest.mark.parametrize("method", SAVED)
+def test_what_saved_masks_leave_without_effect_is_said_in_the_plan(
+    method: str, pool: Any, tmp_path: Path
+) -> None:
+    few = {"steps": 1, **({"coefficient_steps": 1} if method == "dam" else {}), "batch_size": 4}
+    learnt = mw.merge(recipe(pool, merge_method=method, parameters=few), tmp_path / "learnt").out
+    reused, asked = (
+        recipe(pool, merge_method=method, parameters=given, masks=learnt)
+        for given in (few, {**few, **SAVED[method]})
+    )
+    plan = plan_merge(asked, tmp_path / "out")
+    assert {note.split(":")[0] for note in plan.notes} == {f"parameters.{key}" for key in SAVED[method]}
+    first, second = (
+        load_file(mw.merge(one, tmp_path / name).out / "model.safetensors")
+        for name, one in (("reused", reused), ("asked", asked))
+    )
+    assert all(torch.equal(second[name], tensor) for name, tensor in first.items())
+    assert plan_merge({**asked, "masks": None}, tmp_path / "out").notes == ()
+    drawn = {**asked, "parameters": {"final_mask": "sample", "temperature": 0.9}}
+    assert plan_merge(drawn, tmp_path / "out").notes == ()
 
 
 @pytest.mark.parametrize("place", ["", MASKS])

@@ -112,8 +112,20 @@ def plan_merge(
                 f"{name} says of itself that it carries a backdoor; the merged model would be marked too"
                 for name in job.backdoored
             ),
-            notes=(*recipe.notes, *without_idle(info, recipe.parameters)[1]),
+            notes=(*recipe.notes, *without_idle(info, recipe.parameters)[1], *_idle_with_masks(job, recipe)),
         )
+
+
+def _idle_with_masks(job: MergeJob, recipe: Recipe) -> list[str]:
+    """Return a line about each parameter of a recipe that saved masks leave without effect."""
+    parameters = job.schedule.default.parameters
+    if recipe.masks is None or not isinstance(parameters, MaskParameters):
+        return []
+    return [
+        f"parameters.{key}: without effect; masks are taken from a file, and none is learnt"
+        for key in recipe.parameters
+        if key in parameters.idle_with_masks
+    ]
 
 
 def _learning_bytes(job: MergeJob) -> float:

@@ -11,7 +11,7 @@ from mergeward import progress
 from mergeward.compute import thread_count
 from mergeward.errors import CheckpointError, DataError, MergewardError
 from mergeward.merge.adaptive import UnlabelledTask, balance
-from mergeward.merge.registry import methods
+from mergeward.merge.registry import method, methods
 
 MASKS = {
     "steps": 3,
@@ -253,3 +253,24 @@ def test_saved_masks_must_cover_the_scope(info, make_problem):
 def test_only_what_learns_coefficients_is_told_how_fine_they_are(info):
     learns = info.name in {"adamerging", "concrete_adamerging", "dam"}
     assert ("granularity" in info.parameters.model_fields) == learns
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "effective"),
+    [
+        ("dam", {"shared_loss": "total", "variant": "released"}, {"shared_loss": "total"}),
+        ("adamerging", {"density": 0.2}, {"density": 0.2, "vectors": "ties"}),
+        ("adamerging", {"density": 0.2, "vectors": "plain"}, {"density": 0.3, "vectors": "ties"}),
+        *(
+            (info.name, {"gain": 0.1}, {"gain": 0.1, "patience": 5})
+            for info in methods()
+            if "gain" in info.parameters.model_fields
+        ),
+    ],
+    ids=str,
+)
+def test_a_parameter_without_effect_is_refused(name, given, effective):
+    key = next(iter(given))
+    with pytest.raises(ValueError, match=f"{key}: "):
+        method(name).parameters(**given)
+    method(name).parameters(**effective)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from mergeward.compute import fixed_threads
@@ -33,6 +33,12 @@ class AdaMergingParameters(LearntCoefficients):
         description="with `ties`, the share of each task vector, largest magnitudes first, that is kept "
         "(AdaMerging: 0.2)",
     )
+
+    @model_validator(mode="after")
+    def _check_density(self) -> AdaMergingParameters:
+        if self.vectors == "plain" and "density" in self.model_fields_set:
+            raise ValueError("density: has no effect with `vectors: plain`; `ties` trims the task vectors")
+        return self
 
 
 def run(problem: AdaptiveProblem, parameters: AdaMergingParameters) -> AdaptiveResult:

@@ -38,7 +38,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mergeward.merge.adaptive.mask_learning import Plan, Switches, merge_with_masks
 from mergeward.merge.adaptive.mask_parameters import (
@@ -97,6 +97,12 @@ class DamParameters(CoefficientParameters, PerturbationParameters, VariantParame
         description="what the Task-Shared mask steps down: L_perf, or L_total at the last perturbation "
         "(left open by the paper; released: has no such mask)",
     )
+
+    @model_validator(mode="after")
+    def _check_shared_loss(self) -> DamParameters:
+        if self.variant == "released" and "shared_loss" in self.model_fields_set:
+            raise ValueError("shared_loss: `variant: released` has no Task-Shared mask to learn by it")
+        return self
 
     @property
     def mask_names(self) -> tuple[str, ...]:

@@ -14,6 +14,13 @@ from mergeward.merge.method import Parameters
 Variant = Literal["paper", "released"]
 
 
+LEARNING_ALONE = ("mask_lr", "base_lr", "alpha", "safe_loss", "shared_loss", "adv_lr", "adv_bound")
+"""Parameters that have a say in the learning of masks and in nothing else."""
+
+STAGES_ALONE = ("steps", "step_sizes", "patience", "gain", "batch_size", "micro_batch")
+"""Parameters that have a say in the learning of masks and of coefficients."""
+
+
 class VariantParameters(Parameters):
     """Parameters of what has a variant that follows released code, and so has other defaults there.
 
@@ -54,6 +61,12 @@ class MaskParameters(SessionParameters, DrawnMasks):
         """What the masks are called: one, unless a method has more."""
         return ("shared",)
 
+    @property
+    def idle_with_masks(self) -> tuple[str, ...]:
+        """What has no effect where saved masks are used, so that nothing is learnt."""
+        drawn = () if self.final_mask == "sample" else ("temperature",)
+        return (*STAGES_ALONE, *LEARNING_ALONE, *drawn)
+
 
 class CoefficientParameters(LearntCoefficients, MaskParameters):
     """The same for those that learn coefficients too."""
@@ -69,6 +82,11 @@ class CoefficientParameters(LearntCoefficients, MaskParameters):
     coefficient_lr: float = Field(
         default=1e-3, ge=0, description="Adam step size of those (AdaMerging, released: 1e-3)"
     )
+
+    @property
+    def idle_with_masks(self) -> tuple[str, ...]:
+        """As in `MaskParameters`, but coefficients are learnt, from the batches after those of `steps`."""
+        return tuple(name for name in super().idle_with_masks if name not in STAGES_ALONE)
 
 
 class PerturbationParameters(Parameters):

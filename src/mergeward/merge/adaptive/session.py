@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from mergeward.errors import MergewardError
@@ -68,6 +68,12 @@ class SessionParameters(Parameters):
     gain: float = Field(
         default=0.01, ge=0, lt=1, description="share by which that mean must fall for the stage to go on"
     )
+
+    @model_validator(mode="after")
+    def _check_gain(self) -> Self:
+        if self.patience is None and "gain" in self.model_fields_set:
+            raise ValueError("gain: has no effect without patience; every step is taken")
+        return self
 
 
 class LearntCoefficients(SessionParameters):
