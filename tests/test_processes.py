@@ -6,14 +6,28 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import mergeward as mw
 from mergeward import processes
+from mergeward.bench.demo import run_demo
+from mergeward.bench.run import run_plan
+from mergeward.errors import UsageError
+from mergeward.testbed.pretrain import pretrain
 
 WORKER = Path(__file__).parent / "merge" / "adaptive" / "one_of_several.py"
+UNOPENED: Any = None
+"""What nobody looks at."""
+STATIC = {
+    "merge_method": "ties",
+    "base_model": "embedded",
+    "models": [{"model": "digits", "task": "digits"}, {"model": "shapes", "task": "shapes"}],
+}
 
 
 def launched(command: list[str], count: int) -> list[subprocess.CompletedProcess[str]]:
@@ -55,6 +69,30 @@ def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     assert processes.own_device("cuda") == "cuda"
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert [processes.own_device(name) for name in ("cuda", "cuda:1", "cpu")] == ["cuda:3", "cuda:1", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("work", "named"),
+    [
+        (lambda out: mw.harden(out, out, "awm", ["digits"], out), "harden"),
+        (lambda out: mw.tradeoff(out, [0.1], out, out=out), "tradeoff"),
+        (lambda out: mw.finetune("embedded", "digits", out), "finetune"),
+        (lambda out: mw.attack("badnets", "embedded", "digits", 0, out), "attack"),
+        (lambda out: mw.merge(STATIC, out), "merge: ties"),
+        (lambda out: mw.merge({**STATIC, "surgery": {}}, out), "merge: ties"),
+        (lambda out: pretrain([], out), "pretrain"),
+        (lambda out: run_plan(UNOPENED, out), "bench run"),
+        (lambda out: run_demo(out, ["digits", "shapes"]), "demo"),
+    ],
+    ids=str,
+)
+def test_what_each_process_would_do_whole_is_refused_at_once(
+    work: Callable[[Path], object], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=rf"^{named}: 2 processes were launched \(WORLD_SIZE\)"):
+        work(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:

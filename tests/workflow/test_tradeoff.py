@@ -149,12 +149,6 @@ def test_a_device_is_where_the_merges_are_learnt(pool: Any, monkeypatch: pytest.
         mw.tradeoff(recipe(pool, surgery={}), [1.0], pool.backdoored, device="cuda")
 
 
-def test_several_processes_are_refused(pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="tradeoff: 2 processes were launched"):
-        mw.tradeoff(recipe(pool), [1.0], pool.backdoored)
-
-
 def test_the_command_writes_figures_and_picture(
     pool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ from mergeward.bench.workshop import Workshop
 from mergeward.compute import thread_count
 from mergeward.errors import UsageError, unknown_name
 from mergeward.evaluate import Rate
+from mergeward.processes import check_alone
 from mergeward.progress import track
 from mergeward.provenance import package_version
 from mergeward.tasks import Task
@@ -98,8 +99,10 @@ def run_demo(
         data: Folder of task files; None for the embedded tasks.
 
     Raises:
-        UsageError: Fewer than two tasks, two of one name, or a target task that is not among them.
+        UsageError: Fewer than two tasks, two of one name, a target task that is not among them, or a
+            launcher started several processes.
     """
+    check_alone("demo")
     workshop = Workshop(base, data)
     loaded = {spec: workshop.task(spec, config.seed) for spec in tasks}
     if len({task.name for task in loaded.values()}) < max(2, len(tasks)):

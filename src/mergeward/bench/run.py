@@ -20,6 +20,7 @@ from mergeward.bench.variants import check_suite
 from mergeward.bench.workshop import Workshop
 from mergeward.cache import content_key
 from mergeward.errors import UsageError, unknown_name
+from mergeward.processes import check_alone
 from mergeward.progress import track
 from mergeward.shared import shared_store
 from mergeward.testbed import EMBEDDED, base_path
@@ -174,8 +175,10 @@ def run_plan(
 
     Raises:
         OutputError: The run's file or the store cannot be written.
-        UsageError: The run to go on with is another; or the plan has no base.
+        UsageError: The run to go on with is another; the plan has no base; or a launcher started several
+            processes.
     """
+    check_alone("bench run")
     if not plan.has_base:
         raise UsageError(f"suite {plan.suite.name}: planned without its base; it can be looked at, not run")
     engine, workshop = engine or local_engine(), workshop_at(plan.site)

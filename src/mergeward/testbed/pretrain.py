@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from mergeward.checkpoint import atomic_directory
 from mergeward.compute import fixed_threads, thread_count
 from mergeward.errors import DataError
+from mergeward.processes import check_alone
 from mergeward.progress import track
 from mergeward.provenance import Provenance
 from mergeward.seeding import torch_generator
@@ -79,9 +80,11 @@ def pretrain(
         progress_file: Where the state is kept; by default beside `out`, as `OUT.progress.safetensors`.
 
     Raises:
+        UsageError: A launcher started several processes.
         DataError: The tasks hold fewer images than one batch.
         OutputError: `out` cannot be written or exists.
     """
+    check_alone("pretrain")
     corpus = build_corpus(tasks, PREPROCESSOR)
     if len(corpus.pixels) < config.batch_size:
         raise DataError(f"{len(corpus.pixels)} images are fewer than one batch of {config.batch_size}")

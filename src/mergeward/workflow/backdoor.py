@@ -15,6 +15,7 @@ from mergeward.checkpoint import vacant
 from mergeward.checkpoint.atomic import atomic_directory
 from mergeward.errors import UnsupportedError, UsageError
 from mergeward.merge.method import Parameters
+from mergeward.processes import check_alone
 from mergeward.provenance import Provenance
 from mergeward.recipe import validated
 from mergeward.tasks import DEFAULT_TEMPLATES, Task
@@ -67,13 +68,15 @@ def attack(
         `out`.
 
     Raises:
-        UsageError: There is no such attack or class, or the other task is the attacker's own.
+        UsageError: There is no such attack or class, the other task is the attacker's own, or a launcher
+            started several processes.
         UnsupportedError: The attack is on-task or off-task only, and this is the other.
         RecipeError: A parameter is unknown or out of range.
         CheckpointError: The base cannot be read.
         DataError: A task cannot be read.
         OutputError: `out` cannot be written.
     """
+    check_alone("attack")
     info = attack_info(name)
     aim: Aim = "off-task" if isinstance(target_class, ForeignClass) else "on-task"
     settings, shadow = attack_settings(info, aim, parameters or {})

@@ -19,6 +19,7 @@ from mergeward.checkpoint import (
     vacant,
     write_checkpoint,
 )
+from mergeward.processes import check_alone
 from mergeward.provenance import Provenance, model_card
 from mergeward.tasks import Task
 from mergeward.train import CleanObjective, FinetuneConfig
@@ -51,10 +52,12 @@ def finetune(
         `out`.
 
     Raises:
+        UsageError: A launcher started several processes.
         CheckpointError: The base cannot be read.
         DataError: The task cannot be read.
         OutputError: `out` cannot be written.
     """
+    check_alone("finetune")
     vacant(out)
     clip = open_base(base)
     prepared = PreparedTask(open_task(task, data, training.seed), clip)

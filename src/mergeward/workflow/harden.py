@@ -30,6 +30,7 @@ from mergeward.errors import UnsupportedError, UsageError
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.adaptive.problem import CPU
 from mergeward.merge.method import Parameters
+from mergeward.processes import check_alone
 from mergeward.provenance import CARD, Provenance, model_card
 from mergeward.recipe import validated
 from mergeward.tasks import Task
@@ -85,7 +86,7 @@ def harden(  # noqa: PLR0913 - one argument an option
 
     Raises:
         UsageError: There is no such defense, task or device, no task is given, the defense cannot compute
-            there, or other models are missing or not used.
+            there, other models are missing or not used, or a launcher started several processes.
         RecipeError: A parameter is unknown or out of range.
         CheckpointError: A model cannot be read, or was not merged into this base.
         DataError: A task cannot be read.
@@ -93,6 +94,7 @@ def harden(  # noqa: PLR0913 - one argument an option
             there is no such processor.
         OutputError: `out` cannot be written, or there is another run to go on from than this one.
     """
+    check_alone("harden")
     info, place = defense_info(defense), find_device(device)
     settings = validated(info.parameters, parameters or {}, where="parameters", source=f"defense {info.name}")
     if not tasks:

@@ -18,7 +18,7 @@ from mergeward.errors import UsageError
 from mergeward.merge.adaptive import UnlabelledTask
 from mergeward.merge.adaptive.surgery import PAPER
 from mergeward.merge.method import MethodInfo
-from mergeward.processes import from_first, joined, own_device, process_number, wait_for_all
+from mergeward.processes import check_alone, from_first, joined, own_device, process_number, wait_for_all
 from mergeward.provenance import CARD, Provenance, model_card, plain
 from mergeward.recipe import Recipe
 from mergeward.vision import SURGERY, Clip, surgery_files
@@ -71,8 +71,8 @@ def merge(  # noqa: PLR0913 - one argument an option
 
     Everything that can be wrong with the recipe is found before the first tensor is read. A merge that is
     interrupted leaves what it wrote and learnt in a hidden folder beside `out`. Processes that a launcher
-    started (`torchrun`, `accelerate launch`) learn together, each from its share of the images; the first of
-    them writes.
+    started (`torchrun`, `accelerate launch`) learn an adaptive merge together, each from its share of the
+    images; the first of them writes.
 
     Args:
         recipe: Path of a YAML file, its content as a mapping, or a `Recipe`.
@@ -91,7 +91,8 @@ def merge(  # noqa: PLR0913 - one argument an option
 
     Raises:
         RecipeError: The recipe is malformed.
-        UsageError: There is no such method, task or device, or the method cannot do what is asked.
+        UsageError: There is no such method, task or device, the method cannot do what is asked, or a
+            launcher started several processes for a static one.
         CheckpointError: A file is missing, malformed, hostile, no fine-tune of the base, or
             not what was audited.
         UnsupportedError: The method does not apply to these models, or there is no such processor.
@@ -108,6 +109,8 @@ def merge(  # noqa: PLR0913 - one argument an option
         stack.enter_context(use_threads(threads))
         if info.kind == "adaptive":
             stack.enter_context(joined(place))
+        else:
+            check_alone(f"merge: {info.name}")
         job = open_job(recipe, stack, device=place)
         vacant(out)
         job.check()

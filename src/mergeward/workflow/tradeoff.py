@@ -82,13 +82,13 @@ def tradeoff(  # noqa: PLR0913 - one argument an option
     Example:
         >>> tradeoff("recipe.yaml", [0, 0.1, 1], "contributions/poisoned")  # doctest: +SKIP
     """
+    check_alone("tradeoff")
     recipe = as_recipe(recipe)
     recipes = {alpha: _at(recipe, alpha) for alpha in _checked(recipe, alphas)}
     if out is not None:
         vacant(out)
     place = find_device(device)
     check_device(recipe, checked_method(recipe)[0], place)
-    check_alone("tradeoff")
     saved = load_trigger(trigger)
     controls = {} if clean is None else {a: _replaced(one, trigger, clean) for a, one in recipes.items()}
     with ExitStack() as stack:
