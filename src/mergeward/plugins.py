@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from mergeward.errors import UsageError, unknown_name
@@ -59,6 +60,8 @@ class Registry(Mapping[str, Member]):
         form: Type of the members' records.
         own: The members of this package.
         taken: Further names that no plug-in may take, since they mean something here.
+        elsewhere: What to do instead, by names of no member that users may give all the same; in lower case,
+            with underscores.
 
     Raises:
         UsageError: On any look-up: two packages have a member of one name. On that of one member: the package
@@ -66,21 +69,31 @@ class Registry(Mapping[str, Member]):
     """
 
     def __init__(
-        self, kind: str, group: str, form: type[Member], own: Iterable[Member], taken: Iterable[str] = ()
+        self,
+        kind: str,
+        group: str,
+        form: type[Member],
+        own: Iterable[Member],
+        taken: Iterable[str] = (),
+        elsewhere: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.kind = kind
         self.group = group
         self._form = form
         self._own = {info.name: info for info in own}
+        self._elsewhere = elsewhere
         self._taken = {*self._own, *taken, "none"}  # what suites call doing without one
 
     def find(self, name: str) -> Member:
         """Return the member of one name.
 
         Raises:
-            UsageError: There is none of that name; the error suggests the closest.
+            UsageError: There is none of that name; the error says where it is, or suggests the closest.
         """
         if name not in self:
+            instead = self._elsewhere.get(name.lower().replace("-", "_"))
+            if instead is not None:
+                raise UsageError(f"unknown {self.kind} {name!r}: {instead}")
             raise unknown_name(self.kind, name, self)
         return self[name]
 

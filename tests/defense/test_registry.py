@@ -23,7 +23,9 @@ from mergeward.defense import (
     run_defense,
 )
 from mergeward.errors import CheckpointError, DataError, UnsupportedError, UsageError
+from mergeward.merge.elsewhere import NO_METHODS
 from mergeward.merge.method import Parameters
+from mergeward.merge.registry import METHODS
 from quick import QUICK_DEFENSES
 
 every_defense = pytest.mark.parametrize("info", defenses(), ids=lambda info: info.name)
@@ -54,6 +56,17 @@ def test_defenses_are_found_by_name() -> None:
 def test_an_unknown_defense_is_refused_with_the_closest() -> None:
     with pytest.raises(UsageError, match="unknown defense 'fine-prunin'; did you mean 'fine_pruning'"):
         defense_info("fine-prunin")
+
+
+@pytest.mark.parametrize("name", ["dam", "ties", "surgery"])
+def test_a_name_of_what_merges_is_refused_with_where_it_belongs(name: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown defense '{name}': {name} is .*merge"):
+        defense_info(name)
+
+
+def test_every_defense_asked_for_as_a_merge_method_is_said_to_be_one() -> None:
+    for name in [*(info.name for info in defenses()), *(one.name for one in inapplicable())]:
+        assert name in METHODS or f"{name} is a defense" in NO_METHODS[name]
 
 
 @pytest.mark.parametrize("one", inapplicable(), ids=lambda one: one.name)

@@ -8,6 +8,7 @@ import pytest
 
 from mergeward.errors import UsageError
 from mergeward.merge import METHODS, MethodInfo, method, methods
+from mergeward.merge.elsewhere import NO_METHODS
 from mergeward.merge.mergekit import ALIASES, IMPLIED
 
 every_method = pytest.mark.parametrize("info", methods(), ids=lambda info: info.name)
@@ -20,6 +21,26 @@ def test_methods_are_found_by_name() -> None:
 def test_an_unknown_method_is_refused_with_the_closest() -> None:
     with pytest.raises(UsageError, match="unknown merge method 'tie'; did you mean 'ties'"):
         method("tie")
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("AdaMerging++", r"adamerging with `vectors: ties`"),
+        ("task-wise-dam", r"dam with `granularity: task`"),
+        ("surgery", r"surgery is an entry of a merge's recipe, beside merge_method"),
+        ("awm", r"awm is a defense, .* mergeward harden MODEL --defense awm"),
+        ("fine-pruning", r"--defense fine_pruning"),
+        ("clp", r"clp is a defense that needs batch normalisation"),
+    ],
+)
+def test_what_is_found_elsewhere_is_said(name: str, instead: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown merge method '{re.escape(name)}': .*{instead}"):
+        method(name)
+
+
+def test_nothing_that_is_a_method_is_said_to_be_elsewhere() -> None:
+    assert NO_METHODS.keys().isdisjoint({*METHODS, *ALIASES})
 
 
 def test_mergekits_names_are_known() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mergeward.errors import UsageError
 from mergeward.merge.adaptive import adamerging, concrete, dam, fisher, fortify, regmean
+from mergeward.merge.elsewhere import NO_METHODS
 from mergeward.merge.mergekit import ALIASES, OTHER_WORK
 from mergeward.merge.method import MethodInfo
 from mergeward.merge.static import (
@@ -69,6 +70,7 @@ METHODS = Registry(
         fortify.INFO,
     ),
     taken=(*ALIASES, *OTHER_WORK),
+    elsewhere=NO_METHODS,
 )
 """Every merge method by name, in the order in which tables show them."""
 
@@ -82,7 +84,7 @@ def method(name: str) -> MethodInfo:
     """Return the merge method of one name, or of the name that mergekit has for it.
 
     Raises:
-        UsageError: There is none of that name; the error suggests the closest.
+        UsageError: There is none of that name; the error says where it is, or suggests the closest.
     """
     if name in OTHER_WORK:
         raise UsageError(f"merge method {name!r} is not supported: {OTHER_WORK[name]}")
