@@ -32,7 +32,7 @@ def smallest() -> Suite:
     return as_suite(SMALLEST)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def suite_of() -> Callable[..., Suite]:
     """The smallest suite with other values."""
     return lambda **changes: as_suite({**SMALLEST, **changes})

@@ -169,24 +169,29 @@ def test_a_failed_cell_stops_no_other_and_is_tried_again(
     assert {row.status for row in read_run(path).cells} == {"done"}
 
 
-def _fail(*_: object) -> None:
+def _fail(*_: object, **__: object) -> None:
     raise MergewardError("no luck")
 
 
 def test_what_needs_a_contribution_that_failed_fails_with_its_cause(
-    suite_of: Make, tiny_clip: Path, colour_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smallest: Suite,
+    tiny_clip: Path,
+    colour_data: Path,
+    tmp_path: Path,
+    empty_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    suite = suite_of(attacks=[{"attack": "badnets", "parameters": {"patch_size": 99}}])
+    monkeypatch.setattr("mergeward.bench.workshop.finetune", _fail)
     steps: list[Step] = []
-    done = run_plan(plan_run(suite, tiny_clip, colour_data), tmp_path / "run.sqlite", report=steps.append)
+    plan = plan_run(smallest, tiny_clip, colour_data)
+    done = run_plan(plan, tmp_path / "run.sqlite", engine=InProcess(), report=steps.append)
     assert {row.kind for row in done.failed} == {
-        "base",
-        "attacker alone",
+        "fine-tuned",
         "clean merge",
         "clean retrain",
         "attacked merge",
     }
-    assert all("99" in str(row.error) for row in done.failed)
+    assert {row.error for row in done.failed} == {"no luck"}
     assert done.measured == 2
     assert [step.number for step in steps] == list(range(1, 8))
 

@@ -35,7 +35,8 @@ class CellRow:
         tasks: Specs of the tasks that it is measured on.
         seed: Its seed.
         status: "done" or "failed".
-        error: Cause of the failure, on one line.
+        error: Cause of the failure, on one line; of a cell that is done, which of its triggers it was
+            measured without, and why.
         accuracy: Mean over the tasks.
         success: Mean attack success of its own triggers, each on the task that it aims at.
         attack_seconds: Making the attackers' contributions.
@@ -80,9 +81,16 @@ class CellRow:
 
 
 def done_row(
-    key: str, position: int, cell: Cell, outcome: Outcome, *, seconds: float, hardware: str
+    key: str,
+    position: int,
+    cell: Cell,
+    outcome: Outcome,
+    *,
+    seconds: float,
+    hardware: str,
+    lacking: str | None = None,
 ) -> CellRow:
-    """Return the row of a cell that was measured."""
+    """Return the row of a cell that was measured; `lacking` says without which triggers."""
     attack, merge, defense = outcome.costs
     own = [one.rate.value for one in outcome.rates if one.measure == "success"]
     attacked = cell.kind in {"attacked merge", "attacker alone"}
@@ -91,6 +99,7 @@ def done_row(
         position,
         cell,
         status="done",
+        error=lacking,
         accuracy=outcome.accuracy,
         success=fmean(own) if own and attacked else None,
         seconds=round(seconds, 3),

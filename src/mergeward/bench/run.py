@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mergeward.bench.checks import check_backdoors, check_names
 from mergeward.bench.engine import Engine, Result, Site, local_engine, workshop_at
 from mergeward.bench.gallery import gallery
 from mergeward.bench.grid import Cell, expand
 from mergeward.bench.measure import cell_key, is_cached
-from mergeward.bench.models import Contribution, contributions
+from mergeward.bench.models import Contribution
+from mergeward.bench.needs import Left, left_of, needed
 from mergeward.bench.outdated import Outdated, reasons
 from mergeward.bench.rows import CellRow, done_row, failed_row
 from mergeward.bench.store import RunWriter, open_run
 from mergeward.bench.suite import Suite
 from mergeward.bench.variants import check_suite
-from mergeward.bench.workshop import Workshop
-from mergeward.cache import content_key
 from mergeward.errors import UsageError, unknown_name
 from mergeward.processes import check_alone
 from mergeward.progress import track
@@ -79,6 +79,7 @@ class RunSummary:
         measured: Cells measured now.
         kept: Cells that an earlier run of the same had measured.
         failed: Cells that could not be measured, with the cause.
+        partial: Controls among the measured that lack triggers which could not be made, with the cause.
         outdated: Cells that an earlier run had measured otherwise, and that were measured again; None where
             there were none.
     """
@@ -87,6 +88,7 @@ class RunSummary:
     measured: int
     kept: int
     failed: tuple[CellRow, ...]
+    partial: tuple[CellRow, ...] = ()
     outdated: Outdated | None = None
 
 
@@ -123,8 +125,8 @@ def plan_run(suite: Suite, base: Path | None, data: Path | None = None, store: s
         store: Folder or URL of a store that several machines share; None for this machine's alone.
 
     Raises:
-        UsageError: It names a method, attack, defense, task or class that there is not; or there is no such
-            store.
+        UsageError: It names a method, attack, defense, task or class that there is not; a trigger is larger
+            than the images; or there is no such store.
         RecipeError: A parameter is unknown or out of range.
         DataError: A task cannot be read.
     """
@@ -133,11 +135,11 @@ def plan_run(suite: Suite, base: Path | None, data: Path | None = None, store: s
     site = Site(base or Path(base_path(EMBEDDED)), data, None if store is None else shared_store(store).url)
     workshop = workshop_at(site)
     specs = suite.task_specs(data)
-    _check_names(suite, [workshop.task(spec, suite.seeds[0]).name for spec in specs])
+    check_names(suite.name, [workshop.task(spec, suite.seeds[0]).name for spec in specs])
     listed = expand(suite, specs)
-    _check_targets(workshop, listed)
+    check_backdoors(suite.name, workshop, listed)
     cells = {cell_key(workshop, cell): cell for cell in listed}
-    made = tuple(_distinct(workshop, cells.values()))
+    made = tuple(needed(workshop, cells.values()).values())
     return Plan(
         suite,
         site,
@@ -161,14 +163,15 @@ def run_plan(
     """Run the cells of a plan.
 
     A cell that fails is written as failed and does not stop the others; a store or a run file that cannot be
-    written does. What was measured stays, whatever happens.
+    written does. What was measured stays, whatever happens. A control is measured with those of its triggers
+    that could be made.
 
     Args:
         plan: From `plan_run`.
         out: The file to write.
-        resume: Whether to go on with a file of the same suite, base and data; failed cells are tried again,
-            and cells measured with other code, versions or threads are measured again. The file as it was
-            is then kept beside it.
+        resume: Whether to go on with a file of the same suite, base and data; failed cells and controls that
+            lack a trigger are tried again, and cells measured with other code, versions or threads are
+            measured again. The file as it was is then kept beside it.
         engine: What runs the cells; by default this machine's cores.
         report: Called after each cell.
         on_outdated: Called once where there are cells to measure again, before they leave the file.
@@ -192,19 +195,21 @@ def run_plan(
         outdated = _part_with_others(writer, plan, on_outdated)
         finished = writer.finished()
         waiting = [key for key in plan.cells if key not in finished]
-        causes = _make_contributions(engine, plan.site, [plan.cells[key] for key in waiting])
+        failures = _make_contributions(engine, plan.site, [plan.cells[key] for key in waiting])
         run = _Run(plan, writer, report, len(waiting))  # its clock is of cells alone
-        ready = []
+        ready: list[tuple[str, Cell, str | None]] = []
         for key in waiting:
-            if (cause := _cause(plan.cells[key], causes)) is None:
-                ready.append(key)
-            else:
-                run.write_failed(key, cause)
-        for result in engine.run(plan.site, [plan.cells[key] for key in ready]):
-            run.write(ready[result.index], result)
+            match left_of(workshop, plan.cells[key], failures):
+                case Left(None, cause):
+                    run.write_failed(key, str(cause))
+                case Left(Cell() as cell, cause):
+                    ready.append((key, cell, cause))
+        for result in engine.run(plan.site, [cell for _, cell, _ in ready]):
+            run.write(*ready[result.index], result)
         failed = {row.cell for row in run.failed}
         writer.show(gallery(workshop, (cell for key, cell in plan.cells.items() if key not in failed)))
-    return RunSummary(out, run.number - len(run.failed), len(finished), tuple(run.failed), outdated)
+    measured = run.number - len(run.failed)
+    return RunSummary(out, measured, len(finished), tuple(run.failed), tuple(run.partial), outdated)
 
 
 def _part_with_others(writer: RunWriter, plan: Plan, tell: Callable[[Outdated], None]) -> Outdated | None:
@@ -216,17 +221,6 @@ def _part_with_others(writer: RunWriter, plan: Plan, tell: Callable[[Outdated], 
     tell(outdated)
     writer.forget(rows)
     return outdated
-
-
-def _check_names(suite: Suite, names: Sequence[str]) -> None:
-    """Check that results can tell the tasks apart, which they know by their names.
-
-    Raises:
-        UsageError: Two have one name.
-    """
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            raise UsageError(f"suite {suite.name}: tasks: two of the name {name!r}")
 
 
 def _tasks(plan: Plan) -> tuple[str, ...]:
@@ -245,15 +239,32 @@ class _Run:
         self._started = time.perf_counter()
         self.number = 0
         self.failed: list[CellRow] = []
+        self.partial: list[CellRow] = []
 
-    def write(self, key: str, result: Result) -> None:
-        """Write what became of a cell."""
+    def write(self, key: str, cell: Cell, lacking: str | None, result: Result) -> None:
+        """Write what became of a cell.
+
+        Args:
+            key: Hash of the whole cell.
+            cell: What of it was measured.
+            lacking: Why that is not the whole; None where it is.
+            result: The figures.
+        """
         if result.outcome is None:
             self.write_failed(key, str(result.cause))
             return
-        cell, position = self._plan.cells[key], self._positions[key]
-        row = done_row(key, position, cell, result.outcome, seconds=result.seconds, hardware=result.hardware)
+        row = done_row(
+            key,
+            self._positions[key],
+            cell,
+            result.outcome,
+            seconds=result.seconds,
+            hardware=result.hardware,
+            lacking=lacking,
+        )
         self._writer.write(row, result.outcome.rates)
+        if lacking is not None:
+            self.partial.append(row)
         self._tell(row, cell)
 
     def write_failed(self, key: str, cause: str) -> None:
@@ -270,31 +281,13 @@ class _Run:
         self._report(Step(row, cell.label, self.number, self._total, each * (self._total - self.number)))
 
 
-def _make_contributions(engine: Engine, site: Site, cells: Sequence[Cell]) -> list[tuple[Contribution, str]]:
-    """Make what the cells are made from; return what could not be made, and why."""
+def _make_contributions(engine: Engine, site: Site, cells: Sequence[Cell]) -> dict[str, str]:
+    """Make what the cells are made from; return why what could not be made was not, by its hash."""
     workshop = workshop_at(site)
-    wanted = _distinct(workshop, cells)
-    for one in filter(workshop.is_made, wanted):
+    wanted = needed(workshop, cells)
+    for one in filter(workshop.is_made, wanted.values()):
         workshop.offer(one)
-    made = [one for one in wanted if not workshop.is_made(one)]
-    results = zip(engine.run(site, made), track(made, "contributions"), strict=True)
-    return [(made[one.index], one.cause) for one, _ in results if one.cause is not None]
-
-
-def _distinct(workshop: Workshop, cells: Iterable[Cell]) -> list[Contribution]:
-    return list({content_key(workshop.key(one)): one for cell in cells for one in _inputs(cell)}.values())
-
-
-def _inputs(cell: Cell) -> tuple[Contribution, ...]:
-    return (*contributions(cell.model), *(contribution for _, contribution in cell.triggers))
-
-
-def _cause(cell: Cell, failures: Sequence[tuple[Contribution, str]]) -> str | None:
-    return next((cause for contribution, cause in failures if contribution in _inputs(cell)), None)
-
-
-def _check_targets(workshop: Workshop, cells: Iterable[Cell]) -> None:
-    for cell in cells:
-        for one in _inputs(cell):
-            if one.backdoor is not None:
-                workshop.task(one.backdoor.target_task, one.seed).class_index(one.backdoor.target_class)
+    made = {key: one for key, one in wanted.items() if not workshop.is_made(one)}
+    keys = list(made)
+    results = zip(engine.run(site, list(made.values())), track(keys, "contributions"), strict=True)
+    return {keys[one.index]: one.cause for one, _ in results if one.cause is not None}

@@ -5,8 +5,9 @@ Tables:
 - `run` (`key`, `value`): the suite as JSON, base, data, images, format; the same for the whole run.
 - `cells`: one row for each cell that has been run. `cell` is the hash of its configuration, `kind` what it is
   for, `axes` and `tasks` JSON, `accuracy` the mean over the tasks, `success` the mean over its own triggers
-  (NULL for what has none), `status` "done" or "failed", `error` the cause of a failure, `collapsed` JSON
-  (NULL where it is not known; files from before it was recorded get the column when they are gone on with).
+  (NULL for what has none), `status` "done" or "failed", `error` the cause of a failure, or which triggers a
+  cell that is done lacks and why (it is measured again when the run goes on), `collapsed` JSON (NULL where it
+  is not known; files from before it was recorded get the column when they are gone on with).
 - `rates`: one row for each rate that was measured, with its 95 % Wilson interval; see `measure.Measured`.
 - `gallery`: one row for each trigger, with pictures as PNG; see `gallery.TriggerPicture`.
 
@@ -99,9 +100,12 @@ class RunWriter:
         self._connection = connection
 
     def finished(self) -> frozenset[str]:
-        """Return the cells that need not be run again."""
+        """Return the cells that need not be run again: those measured with all of their triggers."""
         return frozenset(
-            row[0] for row in self._connection.execute("SELECT cell FROM cells WHERE status = 'done'")
+            row[0]
+            for row in self._connection.execute(
+                "SELECT cell FROM cells WHERE status = 'done' AND error IS NULL"
+            )
         )
 
     def others(self, cells: Collection[str]) -> tuple[CellRow, ...]:

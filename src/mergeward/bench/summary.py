@@ -78,16 +78,15 @@ def summarise(run: RunFile) -> tuple[Line, ...]:
     """
     groups: dict[tuple[str, ...], list[CellRow]] = {}
     for row in run.done:
-        groups.setdefault(_identity(run, row), []).append(row)
-    return tuple(
-        _line(run, rows, trigger) for rows in groups.values() for trigger in _triggers(run, rows[0]) or ("",)
-    )
+        for trigger in _triggers(run, row) or ("",):
+            groups.setdefault((trigger, *_identity(row)), []).append(row)
+    return tuple(_line(run, rows, trigger) for (trigger, *_), rows in groups.items())
 
 
-def _identity(run: RunFile, row: CellRow) -> tuple[str, ...]:
-    """What cells of different seeds have in common."""
+def _identity(row: CellRow) -> tuple[str, ...]:
+    """What cells of different seeds have in common but for triggers, which a control may lack in one."""
     axes = json.dumps(row.axes, sort_keys=True)
-    return (row.kind, row.attack, row.method, row.defense, axes, *row.tasks, *_triggers(run, row))
+    return (row.kind, row.attack, row.method, row.defense, axes, *row.tasks)
 
 
 def _triggers(run: RunFile, row: CellRow) -> tuple[str, ...]:

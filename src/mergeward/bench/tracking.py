@@ -16,7 +16,7 @@ from mergeward.bench.store import RunFile
 from mergeward.errors import OutputError, missing_extra
 
 CELL = "mergeward.cell"
-"""The tag that tells which cell a run there is of."""
+"""The tag that tells which cell a run there is of, and what that lacks."""
 
 _COSTS = (
     "seconds",
@@ -54,7 +54,7 @@ def log_run(run: RunFile, uri: str | None = None, experiment: str | None = None)
         client = MlflowClient(tracking_uri=uri)
         place = _experiment(client, name)
         there = _logged(client, place)
-        new = [row for row in run.done if row.cell not in there]
+        new = [row for row in run.done if _tag(row) not in there]
         for row in new:
             _log(client, place, row, run.rates[row.cell])
     except Exception as error:  # a server, a database and the network have errors of their own
@@ -85,7 +85,7 @@ def _log(client: Any, experiment: str, row: CellRow, rates: tuple[Measured, ...]
 
     finished = int(datetime.fromisoformat(row.finished).timestamp() * 1000)
     started = finished - int(1000 * (row.seconds or 0))
-    tags = {CELL: row.cell, "versions": row.versions, "hardware": row.hardware}
+    tags = {CELL: _tag(row), "versions": row.versions, "hardware": row.hardware}
     created = client.create_run(experiment, start_time=started, tags=tags, run_name=_title(row))
     client.log_batch(
         created.info.run_id,
@@ -93,6 +93,11 @@ def _log(client: Any, experiment: str, row: CellRow, rates: tuple[Measured, ...]
         params=[Param(key, str(value)) for key, value in _parameters(row).items()],
     )
     client.set_terminated(created.info.run_id, end_time=finished)
+
+
+def _tag(row: CellRow) -> str:
+    """Tell a cell that lacks a trigger from the whole one, which is logged when there is one."""
+    return row.cell if row.error is None else f"{row.cell} {row.error}"
 
 
 def _title(row: CellRow) -> str:

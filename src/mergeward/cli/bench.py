@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from mergeward.bench.estimate import Estimate
 from mergeward.bench.export import FORMS, export
 from mergeward.bench.grid import expand
 from mergeward.bench.outdated import Outdated
+from mergeward.bench.rows import CellRow
 from mergeward.bench.run import FILTERS, Plan, RunSummary, Step, narrowed, plan_run, run_plan
 from mergeward.bench.store import read_run
 from mergeward.bench.suite import SMALL, Suite, load_suite, suite_names
@@ -126,7 +128,7 @@ def run_command(
         warn(SUITE_WARNING)
     done = run_plan(plan, path, resume=resume, engine=where, report=_report, on_outdated=_warn_of_outdated)
     _show_summary(done, json)
-    return FAILED if done.failed else 0
+    return FAILED if done.failed or done.partial else 0
 
 
 @bench_app.command("export")
@@ -273,11 +275,12 @@ def _description(suite: Suite, data: Path | None) -> Table:
 
 def _report(step: Step) -> None:
     row = step.row
-    if row.error is not None:
+    if row.status != "done":
         result = f"failed: {row.error}"
     else:
         success = "" if row.success is None else f", attack success {100 * row.success:.1f} %"
         result = f"accuracy {100 * (row.accuracy or 0):.1f} %{success} ({row.seconds:.0f} s)"
+        result += f"; {row.error}" if row.error else ""
     left = "" if not step.seconds_left else f"; about {_duration(step.seconds_left)} left"
     say(f"[{step.number}/{step.total}] {step.label}: {result}{left}")
 
@@ -322,10 +325,15 @@ def _show_summary(done: RunSummary, json: bool) -> None:
                 "run": str(done.path),
                 "measured": done.measured,
                 "kept": done.kept,
-                "failed": [{"cell": row.cell, "kind": row.kind, "cause": row.error} for row in done.failed],
+                "failed": _causes(done.failed),
+                "partial": _causes(done.partial),
             }
         )
     say(f"{done.measured} cells measured, {done.kept} kept, {len(done.failed)} failed: {done.path}")
-    for row in done.failed:
+    for row in done.failed + done.partial:
         names = " ".join(name for name in (row.attack, row.method, row.defense) if name != "none")
         complain(f"{row.kind} {names} seed {row.seed}: {row.error}", FAILED)
+
+
+def _causes(rows: Sequence[CellRow]) -> list[dict[str, str | None]]:
+    return [{"cell": row.cell, "kind": row.kind, "cause": row.error} for row in rows]
