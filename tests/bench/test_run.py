@@ -270,8 +270,13 @@ def test_runs_are_not_written_over_mixed_or_written_twice_at_once(
     plan = plan_run(smallest, tiny_clip, colour_data)
     with pytest.raises(OutputError, match="--resume goes on"):
         run_plan(plan, ran.path)
-    with pytest.raises(UsageError, match="a run of another suite"):
-        run_plan(plan_run(suite_of(title="another"), tiny_clip, colour_data), ran.path, resume=True)
+    for changes, words in (
+        ({"title": "another"}, 'another suite: title "A suite" there, "another" here; --out'),
+        ({"seeds": [0, 1]}, r"another suite: seeds \[0\] there, \[0, 1\] here; --out"),
+        ({"attacks": ["blended"]}, "another suite: other attacks; --out"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            run_plan(plan_run(suite_of(**changes), tiny_clip, colour_data), ran.path, resume=True)
     with FileLock(f"{ran.path}.lock"), pytest.raises(OutputError, match="another process"):
         run_plan(plan, ran.path, resume=True)
 
@@ -307,6 +312,24 @@ def test_a_task_without_data_and_a_class_that_there_is_not(
     suite = suite_of(attacks=[{"attack": "badnets", "target_class": "red squares"}])
     with pytest.raises(UsageError, match="did you mean 'red square'"):
         plan_run(suite, tiny_clip, colour_data)
+    suite = suite_of(attacks=[{"attack": "badnets", "target_class": 99}])
+    with pytest.raises(UsageError, match=r"^suite smallest: target_class: .*'99'.*\(or a number, 0 to 1\)$"):
+        plan_run(suite, tiny_clip, colour_data)
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        ({"attack": "badnets", "parameters": {"patch_size": 500}}, "badnets: a patch of 500 pixels does not"),
+        ({"attack": "badmerging-on", "parameters": {"patch_size": 500}}, "badmerging-on: a patch of 500"),
+        ({"attack": "badvit", "parameters": {"patches": 500}}, "badvit: a trigger of 500 patches does not"),
+    ],
+)
+def test_a_trigger_larger_than_the_images_is_refused_by_the_plan(
+    suite_of: Make, tiny_clip: Path, colour_data: Path, attack: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^suite smallest: attack {words}"):
+        plan_run(suite_of(attacks=[attack]), tiny_clip, colour_data)
 
 
 def test_as_many_processes_as_have_cores_for_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mergeward.bench.about import difference, plain
 from mergeward.bench.gallery import TriggerPicture
 from mergeward.bench.measure import Measured
 from mergeward.bench.rows import CellRow
@@ -170,8 +171,8 @@ def open_run(path: Path, about: Mapping[str, Any], *, planned: int, resume: bool
         with FileLock(f"{path}.lock", timeout=0), closing(_connect(path)) as connection:
             if not exists:
                 _create(connection, {**about, PLANNED: planned})
-            elif (found := _about(connection, path)) != _plain(about):
-                other = _difference(found, _plain(about))
+            elif (found := _about(connection, path)) != plain(about):
+                other = difference(found, plain(about))
                 raise UsageError(f"{path}: a run of {other}; --out names another file")
             _add_columns(connection)
             yield RunWriter(path, connection)
@@ -227,7 +228,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 def _create(connection: sqlite3.Connection, about: Mapping[str, Any]) -> None:
     with connection:
         connection.executescript(SCHEMA)
-        entries = {"format": FORMAT, **_plain(about)}
+        entries = {"format": FORMAT, **plain(about)}
         connection.executemany(
             "INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in entries.items()]
         )
@@ -251,20 +252,6 @@ def _about(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:
 
 def _entries(connection: sqlite3.Connection) -> dict[str, Any]:
     return {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM run")}
-
-
-def _difference(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    """Say what one run is of and another is not."""
-    key = next(key for key in {**found, **about} if found.get(key) != about.get(key))
-    if key != "images":
-        return f"another {key}"
-    before, now = found.get(key, {}), about.get(key, {})
-    return f"other images of {', '.join(spec for spec in now if before.get(spec) != now[spec])}"
-
-
-def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(dict(about)))
-    return plain
 
 
 def _column(row: CellRow, name: str) -> Any:

@@ -7,13 +7,11 @@ own as YAML files beside this module; a path names anybody's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
-    BeforeValidator,
     Field,
     JsonValue,
     ValidationError,
@@ -22,10 +20,10 @@ from pydantic import (
     model_validator,
 )
 
+from mergeward.bench.fields import Listed, Some, Training, Values
 from mergeward.errors import RecipeError, UsageError, suggestion, unknown_name
 from mergeward.recipe import Part, describe, read_yaml
 from mergeward.tasks.loading import HUB_PREFIX
-from mergeward.train import FinetuneConfig
 
 FOLDER = Path(str(files("mergeward.bench") / "suites"))
 SMALL = "small"
@@ -34,32 +32,6 @@ SMALL = "small"
 BASE, TASK = "{base}", "{task}"
 """In the name of a published contribution: the last parts of the base's and the task's, the latter with
 hyphens for underscores."""
-
-TRAINING_KEYS = tuple(entry.name for entry in fields(FinetuneConfig) if entry.name != "seed")
-
-
-WHOLE = ("steps", "batch_size", "warmup_steps")
-"""Those that are whole numbers."""
-
-
-def _known_training(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    for key in values:
-        if key not in TRAINING_KEYS:
-            raise ValueError(f"unknown key {key!r}{suggestion(key, TRAINING_KEYS)}")
-        if key in WHOLE and not isinstance(values[key], int):
-            raise ValueError(f"{key}: {values[key]!r}, expected a whole number")
-    return values
-
-
-def _none_is_empty(value: object) -> object:
-    return {} if value is None else value
-
-
-Values = Annotated[dict[str, JsonValue], BeforeValidator(_none_is_empty)]
-Training = Annotated[
-    dict[str, int | float], BeforeValidator(_known_training), BeforeValidator(_none_is_empty)
-]
-"""Fields of `FinetuneConfig` that differ from their defaults; the seed is the suite's."""
 
 Place = str | int
 """A task by its spec, or by its place in the suite's list, from 0."""
@@ -140,7 +112,7 @@ class AttackEntry(Part):
     """
 
     name: str = Field(min_length=1)
-    adversaries: tuple[Adversary, ...] = Field(min_length=1)
+    adversaries: Some[Adversary]
 
 
 class TaskSets(Part):
@@ -152,9 +124,9 @@ class TaskSets(Part):
         hub: Datasets of the hub by their ids; a suite with these has no others.
     """
 
-    embedded: tuple[str, ...] = ()
-    data: tuple[str, ...] = ()
-    hub: tuple[str, ...] = ()
+    embedded: Listed[str] = ()
+    data: Listed[str] = ()
+    hub: Listed[str] = ()
 
     @model_validator(mode="after")
     def _of_one_place(self) -> TaskSets:
@@ -172,6 +144,8 @@ class TaskSets(Part):
     @model_validator(mode="before")
     @classmethod
     def _the_same_for_both(cls, value: object) -> object:
+        if not isinstance(value, list | Mapping | TaskSets):
+            raise ValueError("expected a list, or lists under 'embedded' and 'data', or under 'hub'")
         return {"embedded": value, "data": value} if isinstance(value, list) else value
 
 
@@ -210,12 +184,12 @@ class Suite(Part):
     contributions: dict[str, str] = Field(default_factory=dict)
     training: Training = Field(default_factory=dict)
     attacker: Values = Field(default_factory=dict)
-    attacks: tuple[AttackEntry, ...] = ()
-    methods: tuple[MethodEntry, ...] = Field(min_length=1)
-    defenses: tuple[DefenseEntry, ...] = Field(default=("none",), validate_default=True, min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    attacks: Listed[AttackEntry] = ()
+    methods: Some[MethodEntry]
+    defenses: Some[DefenseEntry] = Field(default=("none",), validate_default=True)
+    seeds: Some[Annotated[int, Field(ge=0)]] = (0,)
     transfer: bool = False
-    sweep: dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    sweep: dict[str, Some[JsonValue]] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

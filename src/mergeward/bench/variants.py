@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from mergeward.attack import attack_info
 from mergeward.attack.problem import Aim
 from mergeward.attack.shadow import ShadowParameters
+from mergeward.bench.fields import TRAINING_KEYS
 from mergeward.bench.suite import (
-    TRAINING_KEYS,
     Adversary,
     AttackEntry,
     DefenseEntry,
