@@ -39,23 +39,26 @@ class TriggerPicture:
 
 
 def gallery(workshop: Workshop, cells: Iterable[Cell]) -> Iterator[TriggerPicture]:
-    """Yield a picture of each trigger, from the first of the cells that has one.
+    """Yield a picture of each attacker's trigger, from the first of the cells that has one.
 
-    Of an attack with several attackers, the first one's. Nothing is made for it: a trigger whose contribution
-    is not on this machine is left out.
+    Nothing is made for it: a trigger whose contribution is not on this machine is left out.
     """
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for cell in cells:
         for name, contribution in cell.triggers:
-            if name not in seen and workshop.is_made(contribution):
-                seen.add(name)
+            attacker = name, _target_task(contribution)
+            if attacker not in seen and workshop.is_made(contribution):
+                seen.add(attacker)
                 yield _picture(workshop, name, contribution)
+
+
+def _target_task(contribution: Contribution) -> str:
+    return contribution.backdoor.target_task if contribution.backdoor else contribution.task
 
 
 def _picture(workshop: Workshop, name: str, contribution: Contribution) -> TriggerPicture:
     saved = workshop.trigger(contribution)
-    attacked = contribution.backdoor.target_task if contribution.backdoor else contribution.task
-    image = workshop.prepared(attacked, contribution.seed).pixels("test")[:1].float() / 255
+    image = workshop.prepared(_target_task(contribution), contribution.seed).pixels("test")[:1].float() / 255
     return TriggerPicture(
         name,
         contribution.seed,

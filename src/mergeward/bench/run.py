@@ -196,18 +196,18 @@ def run_plan(
         finished = writer.finished()
         waiting = [key for key in plan.cells if key not in finished]
         failures = _make_contributions(engine, plan.site, [plan.cells[key] for key in waiting])
+        left = {key: left_of(workshop, cell, failures) for key, cell in plan.cells.items()}
+        writer.show(gallery(workshop, (one.cell for one in left.values() if one.cell is not None)))
         run = _Run(plan, writer, report, len(waiting))  # its clock is of cells alone
         ready: list[tuple[str, Cell, str | None]] = []
         for key in waiting:
-            match left_of(workshop, plan.cells[key], failures):
+            match left[key]:
                 case Left(None, cause):
                     run.write_failed(key, str(cause))
                 case Left(Cell() as cell, cause):
                     ready.append((key, cell, cause))
         for result in engine.run(plan.site, [cell for _, cell, _ in ready]):
             run.write(*ready[result.index], result)
-        failed = {row.cell for row in run.failed}
-        writer.show(gallery(workshop, (cell for key, cell in plan.cells.items() if key not in failed)))
     measured = run.number - len(run.failed)
     return RunSummary(out, measured, len(finished), tuple(run.failed), tuple(run.partial), outdated)
 

@@ -9,7 +9,8 @@ Tables:
   cell that is done lacks and why (it is measured again when the run goes on), `collapsed` JSON (NULL where it
   is not known; files from before it was recorded get the column when they are gone on with).
 - `rates`: one row for each rate that was measured, with its 95 % Wilson interval; see `measure.Measured`.
-- `gallery`: one row for each trigger, with pictures as PNG; see `gallery.TriggerPicture`.
+- `gallery`: one row for each attacker's trigger (`attack`, `target_task`), with pictures as PNG; see
+  `gallery.TriggerPicture`.
 
 All rates lie between 0 and 1, times are seconds, memory is bytes.
 """
@@ -59,11 +60,13 @@ _RATE_COLUMNS = (
 
 _PICTURE_COLUMNS = tuple(entry.name for entry in fields(TriggerPicture))
 
+_GALLERY = f"CREATE TABLE gallery ({', '.join(_PICTURE_COLUMNS)}, PRIMARY KEY (attack, target_task))"
+
 SCHEMA = f"""
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cells ({", ".join(CELL_COLUMNS)}, PRIMARY KEY (cell));
 CREATE TABLE rates ({", ".join(_RATE_COLUMNS)}, PRIMARY KEY (cell, measure, attack, target_task, task));
-CREATE TABLE gallery ({", ".join(_PICTURE_COLUMNS)}, PRIMARY KEY (attack));
+{_GALLERY};
 """
 
 
@@ -174,7 +177,7 @@ def open_run(path: Path, about: Mapping[str, Any], *, planned: int, resume: bool
             elif (found := _about(connection, path)) != plain(about):
                 other = difference(found, plain(about))
                 raise UsageError(f"{path}: a run of {other}; --out names another file")
-            _add_columns(connection)
+            _bring_up_to_date(connection)
             yield RunWriter(path, connection)
         Path(f"{path}.lock").unlink(missing_ok=True)
     except Timeout as error:
@@ -234,13 +237,18 @@ def _create(connection: sqlite3.Connection, about: Mapping[str, Any]) -> None:
         )
 
 
-def _add_columns(connection: sqlite3.Connection) -> None:
-    """Give a file of an earlier version the columns that have come since, which stand at the end."""
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Give a file of an earlier version the columns that have come since, and room for all triggers."""
     there = {row[1] for row in connection.execute("PRAGMA table_info(cells)")}
     with connection:
         for name in CELL_COLUMNS:
             if name not in there:
                 connection.execute(f"ALTER TABLE cells ADD COLUMN {name}")
+        if sum(row[5] > 0 for row in connection.execute("PRAGMA table_info(gallery)")) == 1:
+            connection.execute("ALTER TABLE gallery RENAME TO earlier")
+            connection.execute(_GALLERY)
+            connection.execute("INSERT INTO gallery SELECT * FROM earlier")
+            connection.execute("DROP TABLE earlier")
 
 
 def _about(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:
