@@ -20,7 +20,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import svg
-from matrix import ATTACKED, CLEAN, accuracy_alone, matrix, success_alone
+from matrix import ATTACKED, CLEAN, table
 
 from mergeward.bench import Controls, Results, Row
 from mergeward.bench.estimate import Estimate
@@ -186,7 +186,7 @@ def headline_results(lines: Sequence[Line]) -> Results:
 def section(lines: Sequence[Line]) -> str:
     """Return what the README says of the results."""
     said = "\n".join(f"- **{one.subject}** {one.statement}" for one in findings(headline_results(lines)))
-    shown = [line for line in lines if line.kind == CLEAN or line.attack in SHOWN]
+    shown = [line for line in lines if line.kind != ATTACKED or line.attack in SHOWN]
     return f"""
 ## Results
 
@@ -197,12 +197,13 @@ Fashion-MNIST, CIFAR-10, DTD), means over {_seeds(lines)}:
 
 {said}
 
-Attack success, %, after each merge; in brackets that of the same trigger on the clean merge, the control:
+Attack success, %, after each merge; in brackets that of the same trigger on the clean merge, the control.
+The first column is the other control, the base before anything is merged into it:
 
-{matrix(lines, success_alone)}
+{table(lines, "success", intervals=False)}
 Accuracy, %:
 
-{matrix(shown, accuracy_alone, (ATTACKED, CLEAN))}
+{table(shown, "accuracy", intervals=False)}
 Intervals, costs, every control and the commands: [attacks](docs/results/attacks.md) and
 [fortified merges](docs/results/fortify.md); which claims of the papers hold here, and what the figures do
 not show: [results](docs/results/index.md).

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from mergeward.bench.estimate import Estimate
 from mergeward.bench.rows import CellRow
 from mergeward.bench.store import RunFile
 from mergeward.bench.summary import Line
-from mergeward.report.words import label, percent
+from mergeward.report.matrix import Entry, Measure, matrix
+from mergeward.report.words import label
 
 ATTACKED, CLEAN = "attacked merge", "clean merge"
 
-Say = Callable[[Line], str]
+EN_DASH = "\N{EN DASH}"
 
 
-def matrix(lines: Sequence[Line], say: Say, kinds: tuple[str, ...] = (ATTACKED,)) -> str:
-    """Return a Markdown table.
+def table(lines: Sequence[Line], measure: Measure, *, intervals: bool = True) -> str:
+    """Return attacks against merges, as the report's page has them, as a Markdown table.
 
     Args:
         lines: Of a run.
-        say: What to say of a merge.
-        kinds: Which models have a row.
+        measure: What is in it; beside an attack's success stands, in round brackets, that on the clean merge.
+        intervals: Whether figures have theirs.
     """
-    shown = [line for line in lines if line.kind in kinds]
-    columns = list(dict.fromkeys(_merge(line) for line in shown))
-    rows: dict[str, dict[str, str]] = {}
-    for line in shown:
-        rows.setdefault(_named(line.attack, line.axes), {}).setdefault(_merge(line), say(line))
-    table = [["attack", *columns], ["---", *["---:"] * len(columns)]]
-    table += [[name, *(cells.get(column, "") for column in columns)] for name, cells in rows.items()]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+    found = matrix(lines, measure)
+    if found is None:
+        raise ValueError("fewer than two attacked merges are no table")
+    rows = [(row, section.title) for section in found.sections for row in section.rows]
+    attacks = list(dict.fromkeys(row.attack for row, _ in rows))
+    cells = [["attack", *found.columns], ["---", *["---:"] * len(found.columns)]]
+    cells += [
+        [
+            ", ".join(filter(None, (row.attack, title))),
+            *("" if entry is None else _said(entry, intervals=intervals) for entry in row.entries),
+        ]
+        for row, title in sorted(rows, key=lambda one: attacks.index(one[0].attack))
+    ]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
 def costs(run: RunFile) -> str:
@@ -49,37 +55,12 @@ def costs(run: RunFile) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
 
 
-def success(line: Line) -> str:
-    """Say an attack's success with its interval, and in round brackets that on the clean merge."""
-    control = "" if line.clean_success is None else f" ({percent(line.clean_success.mean)})"
-    return f"{_interval(line.success)}{control}"
-
-
-def success_alone(line: Line) -> str:
-    """Say the same without the interval."""
-    control = "" if line.clean_success is None else f" ({percent(line.clean_success.mean)})"
-    return f"{'' if line.success is None else percent(line.success.mean)}{control}"
-
-
-def accuracy(line: Line) -> str:
-    """Say the accuracy with its interval."""
-    return _interval(line.accuracy)
-
-
-def accuracy_alone(line: Line) -> str:
-    """Say the accuracy."""
-    return percent(line.accuracy.mean)
+def _said(entry: Entry, *, intervals: bool) -> str:
+    interval = f" {entry.interval.replace(', ', EN_DASH)}" if intervals else ""
+    return f"{entry.text}{interval}" + (f" ({entry.clean})" if entry.clean else "")
 
 
 def _named(attack: str, axes: Mapping[str, Any]) -> str:
     """Return an attack and where it lies on the axes, in words."""
     places = [f"{axis.partition('.')[2] or axis} {value}" for axis, value in axes.items()]
     return ", ".join([label(attack), *places]).replace("_", " ")
-
-
-def _merge(line: Line) -> str:
-    return " + ".join(label(name) for name in (line.method, line.defense) if name != "none")
-
-
-def _interval(rate: Estimate | None) -> str:
-    return "" if rate is None else f"{percent(rate.mean)} [{percent(rate.low)}–{percent(rate.high)}]"

@@ -15,7 +15,7 @@ from pathlib import Path
 import draw_curves
 from claims import claims_table
 from draw_results import load
-from matrix import ATTACKED, CLEAN, accuracy, costs, matrix, success
+from matrix import costs, table
 
 from mergeward.bench import Results
 from mergeward.bench.export import export
@@ -100,12 +100,13 @@ def tables(run: RunFile, lines: Sequence[Line], picture: str) -> str:
         picture: Markdown of the picture of what it sweeps; empty where it sweeps nothing.
     """
     every = export(run, "md")
-    return f"""{picture}Attack success, %, with 95 % intervals; in round brackets on the clean merge.
+    return f"""{picture}Attack success, %, with 95 % intervals; in round brackets on the clean merge, first on the
+base before anything is merged into it: the controls.
 
-{matrix(lines, success)}
+{table(lines, "success")}
 Accuracy, %, mean over the tasks.
 
-{matrix(lines, accuracy, (ATTACKED, CLEAN))}
+{table(lines, "accuracy")}
 What making an attack's contributions took, fine-tuning included:
 
 {costs(run)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import draw_results
+import matrix
 import pytest
 import write_results
 
@@ -81,9 +82,26 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
 def test_the_section_stands_between_the_comments_and_replaces_an_older_one() -> None:
     empty = f"before\n{draw_results.BEGIN}\n{draw_results.END}\nafter\n"
     first = draw_results.updated(empty, a_run())
-    assert "| BadNets | 10.0 (10.0) | 60.0 (10.0) |" in first
+    assert "| BadNets | 10.0 | 10.0 (10.0) | 60.0 (10.0) |" in first
     assert "keeps 60\N{NO-BREAK SPACE}% under TIES" in first
+    assert "| none (all clean) | 50.0 | 50.0 | 50.0 |\n| BadNets |  | 50.0 | 50.0 |" in first
     assert draw_results.updated(first, a_run()) == first
+
+
+def test_rows_of_one_attack_follow_each_other_over_what_is_swept() -> None:
+    lines = [
+        a_line("attacked merge", {"tasks": count}, 0.5, attack=attack)
+        for count in (2, 3)
+        for attack in ("badnets", "wanet")
+    ]
+    rows = matrix.table(lines, "success").splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| BadNets, tasks 2",
+        "| BadNets, tasks 3",
+        "| WaNet, tasks 2",
+        "| WaNet, tasks 3",
+    ]
+    assert rows[0] == "| BadNets, tasks 2 | 50.0 [50.0–50.0] (10.0) |"
 
 
 def test_a_method_without_its_control_is_no_result() -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from browser import Browser
 from invented_run import a_line, a_run
+from mergeward.bench.estimate import Estimate
 from mergeward.bench.summary import Line
 from mergeward.report import write_run_page
-from mergeward.report.matrix import Entry, matrix
+from mergeward.report.matrix import Matrix, matrix
 
 TABLE = re.compile(r'<table id="matrix-1".*?</table>', re.DOTALL)
 
@@ -25,7 +26,7 @@ def test_a_row_for_each_attack_and_a_column_for_each_merge() -> None:
     lines = [attacked({}, 0.9), attacked({}, 0.2, method="dam"), attacked({}, 0.5, attack="wanet")]
     found = matrix([*lines, a_line("clean merge", {}, 0.1)])
     assert found is not None
-    assert found.merges == ("TIES", "DAM")
+    assert found.columns == ("TIES", "DAM")
     (section,) = found.sections
     assert section.title == ""
     rows = {row.attack: [entry and entry.text for entry in row.entries] for row in section.rows}
@@ -35,7 +36,38 @@ def test_a_row_for_each_attack_and_a_column_for_each_merge() -> None:
 def test_an_entry_has_its_interval_and_its_colour() -> None:
     found = matrix([attacked({}, 0.9), attacked({}, 0.2, method="dam")])
     assert found is not None
-    assert found.sections[0].rows[0].entries[0] == Entry(0.9, "90.0", "[90.0, 90.0]", "10.0")
+    entry = found.sections[0].rows[0].entries[0]
+    assert entry is not None
+    assert (entry.rate, entry.text, entry.interval, entry.clean) == (0.9, "90.0", "[90.0, 90.0]", "10.0")
+
+
+def texts(found: Matrix | None) -> dict[str, list[str | None]]:
+    """Return the figures of the only section, by attack."""
+    assert found is not None
+    (section,) = found.sections
+    return {row.attack: [entry and entry.text for entry in row.entries] for row in section.rows}
+
+
+def test_accuracies_begin_with_merges_that_nobody_attacked_and_with_the_base() -> None:
+    base = replace(a_line("base", {}, 0.3), accuracy=Estimate(0.7, 0.6, 0.8, 3))
+    clean = a_line("clean merge", {}, 0.1)
+    lines = [base, clean, attacked({}, 0.9), attacked({}, 0.2, method="dam")]
+    found = matrix(lines, "accuracy")
+    assert found is not None
+    assert found.columns == ("base alone", "TIES", "DAM")
+    assert texts(found) == {"none (all clean)": ["70.0", "50.0", None], "BadNets": [None, "50.0", "50.0"]}
+
+
+def test_each_attack_has_its_own_trigger_on_the_base_of_its_tasks() -> None:
+    lines = [
+        a_line("base", {"tasks": 2}, 0.1),
+        a_line("base", {"tasks": 2}, 0.2, attack="wanet"),
+        a_line("base", {"tasks": 3}, 0.3),
+        attacked({"tasks": 2, "method.weight": 0.3}, 0.9),
+        attacked({"tasks": 2, "method.weight": 0.3}, 0.8, attack="wanet"),
+    ]
+    assert texts(matrix(lines)) == {"BadNets": ["10.0", "90.0"], "WaNet": ["20.0", "80.0"]}
+    assert texts(matrix([*lines, a_line("base", {"tasks": 2}, 0.4, attack="sig")])) == texts(matrix(lines))
 
 
 def test_what_concerns_attackers_parts_rows_and_all_else_parts_sections() -> None:
@@ -59,14 +91,14 @@ def test_the_merge_without_a_defense_is_named_beside_those_that_have_one() -> No
     assert [part.title for part in found.sections] == ["no defense", "AWM"]
 
 
-def test_a_merge_that_collapsed_is_marked_in_both_tables(
+def test_a_merge_that_collapsed_is_marked_in_every_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [replace(attacked({}, 0.5), collapsed=2), replace(attacked({}, 0.6, method="dam"), collapsed=0)]
     monkeypatch.setattr("mergeward.report.run_page.summarise", lambda _: lines)
     write_run_page([a_run()], tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
-    assert text.count("<small>collapsed: 2</small>") == 1
+    assert text.count("<small>collapsed: 2</small>") == 2  # beside success and accuracy
     assert '<th scope="row" data-value="TIES">TIES (collapsed: 2)</th>' in text
     assert '<th scope="row" data-value="DAM">DAM</th>' in text
 
@@ -84,11 +116,13 @@ def test_the_page_has_it_with_a_name_and_headings_that_are_read_out(tmp_path: Pa
     assert 'aria-labelledby="matrix-1-caption"' in table
     assert re.findall(r'<th scope="(\w+)"[^>]*>([^<]*)<', table) == [
         ("col", "attack"),
+        ("col", "base alone"),
         ("col", "TIES"),
         ("col", "DAM"),
         ("row", "BadNets"),
     ]
     assert '--heat: 0.900">90.0 <small>[82.6, 94.5]</small> <small>clean 4.5</small>' in table
+    assert 'id="matrix-2-caption">Accuracy %, s:' in text
 
 
 SCROLL = """

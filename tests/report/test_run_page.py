@@ -29,6 +29,8 @@ def test_every_merge_has_its_row_with_its_controls(page: Path) -> None:
     assert "90.0 [82.6, 94.5]" in text
     assert "+85.5" in text  # 90 minus the mean of 4 and 5
     assert "nothing merged" in text
+    keys = re.findall(r'data-key="([^"]*)"', text[text.index('<table id="result-table"') :])
+    assert keys[keys.index("success") + 1] == "accuracy"
 
 
 def test_what_failed_is_said_and_nothing_from_outside_is_markup(page: Path) -> None:

@@ -1,9 +1,10 @@
-"""A run as papers print it: attacks in rows, merges in columns, in each cell the attack success."""
+"""A run as papers print it: attacks in rows, merges in columns, in each cell attack success or accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.grid import is_of_attacks
@@ -12,25 +13,48 @@ from mergeward.report.curves import ATTACKED
 from mergeward.report.scale import in_words, shown_value
 from mergeward.report.words import label, percent
 
+Measure: TypeAlias = Literal["success", "accuracy"]
+
+BASE, CLEAN = "base", "clean merge"
+
+ALONE = "base alone"
+"""Heading of the control column: the model that nothing was merged into."""
+
 
 @dataclass(frozen=True)
 class Entry:
-    """What an attack achieves in a merge.
+    """What was measured of one model.
 
     Attributes:
-        rate: Mean attack success over the seeds, between 0 and 1.
-        text: The same, in percent.
-        interval: Its 95 % interval, in percent.
-        control: The same trigger on the merge that no attacker touched, in percent; empty where it was not
-            measured.
+        estimate: Attack success or accuracy, over the seeds.
+        control: Success of the same trigger on the merge that no attacker touched; None where it was not
+            measured, and beside an accuracy.
         collapsed: For how many seeds the merge collapsed; see `bench.summary.Line`.
     """
 
-    rate: float
-    text: str
-    interval: str
-    control: str
+    estimate: Estimate
+    control: Estimate | None = None
     collapsed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """The mean, between 0 and 1."""
+        return self.estimate.mean
+
+    @property
+    def text(self) -> str:
+        """The mean in percent."""
+        return percent(self.estimate.mean)
+
+    @property
+    def interval(self) -> str:
+        """The 95 % interval in percent."""
+        return f"[{percent(self.estimate.low)}, {percent(self.estimate.high)}]"
+
+    @property
+    def clean(self) -> str:
+        """The control in percent; empty where there is none."""
+        return "" if self.control is None else percent(self.control.mean)
 
 
 @dataclass(frozen=True)
@@ -39,7 +63,7 @@ class Row:
 
     Attributes:
         attack: Its name, and where it lies on the axes of attacks, as shown.
-        entries: One for each merge; None where there is no such merge.
+        entries: One for each column; None where there is no such model.
     """
 
     attack: str
@@ -52,7 +76,7 @@ class Section:
 
     Attributes:
         title: Both, as shown; empty where the whole run has one of each.
-        rows: The attacks.
+        rows: The attacks; of accuracies first the merges without one.
     """
 
     title: str
@@ -61,45 +85,64 @@ class Section:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The table of one run.
+    """A table of one run.
 
     Attributes:
-        merges: The columns, as shown.
+        measure: What is in it.
+        columns: `ALONE` where the run has the base, then the merges, as shown.
         sections: The rows.
     """
 
-    merges: tuple[str, ...]
+    measure: Measure
+    columns: tuple[str, ...]
     sections: tuple[Section, ...]
 
 
-def matrix(lines: Sequence[Line]) -> Matrix | None:
-    """Return what every attack achieves in every merge; None for a run with fewer than two such figures."""
-    shown = [line for line in lines if line.kind == ATTACKED and line.success is not None]
-    if len(shown) < 2:
+def matrix(lines: Sequence[Line], measure: Measure = "success") -> Matrix | None:
+    """Return what every merge has under every attack; None for a run with fewer than two attacked merges.
+
+    The base, a control, has no attack: its accuracy stands in the row of the merges without one, the success
+    of each attack's trigger on it in that attack's.
+    """
+    attacked = [line for line in lines if line.kind == ATTACKED and line.success is not None]
+    if len(attacked) < 2:
         return None
+    clean = [line for line in lines if line.kind == CLEAN] if measure == "accuracy" else []
+    shown = [*clean, *attacked]
+    bases = [line for line in lines if line.kind == BASE]
     methods = tuple(dict.fromkeys(line.method for line in shown))
     defended = len({line.defense for line in shown}) > 1
     sections = tuple(
-        Section(title, tuple(_rows(members, methods)))
+        Section(title, tuple(_rows(members, methods, bases, measure)))
         for title, members in _by(shown, lambda line: _setting(line, defended)).items()
     )
-    return Matrix(tuple(map(label, methods)), sections)
+    return Matrix(measure, (*([ALONE] if bases else ()), *map(label, methods)), sections)
 
 
-def _rows(lines: Sequence[Line], methods: Sequence[str]) -> Iterator[Row]:
+def _rows(
+    lines: Sequence[Line], methods: Sequence[str], bases: Sequence[Line], measure: Measure
+) -> Iterator[Row]:
     for attack, members in _by(lines, _attack).items():
-        found = {line.method: _entry(line, line.success) for line in members if line.success}
-        yield Row(attack, tuple(found.get(name) for name in methods))
+        found = {line.method: _entry(line, measure) for line in members}
+        alone = [_alone(members[0], bases, measure)] if bases else []
+        yield Row(attack, (*alone, *(found.get(name) for name in methods)))
 
 
-def _entry(line: Line, success: Estimate) -> Entry:
-    return Entry(
-        success.mean,
-        percent(success.mean),
-        f"[{percent(success.low)}, {percent(success.high)}]",
-        "" if line.clean_success is None else percent(line.clean_success.mean),
-        line.collapsed or 0,
-    )
+def _alone(line: Line, bases: Sequence[Line], measure: Measure) -> Entry | None:
+    """Return the entry of the base beside the merges of one attack, or of none."""
+    if measure == "accuracy" and line.kind == ATTACKED:
+        return None
+    own = (one for one in bases if one.axes.items() <= line.axes.items() and line.tasks == one.tasks)
+    found = next((one for one in own if measure == "accuracy" or one.trigger == line.trigger), None)
+    return None if found is None else _entry(found, measure)
+
+
+def _entry(line: Line, measure: Measure) -> Entry | None:
+    if measure == "accuracy":
+        return Entry(line.accuracy, collapsed=line.collapsed or 0)
+    if line.success is None:
+        return None
+    return Entry(line.success, line.clean_success, line.collapsed or 0)
 
 
 def _attack(line: Line) -> str:

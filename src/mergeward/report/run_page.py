@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.export import as_record
@@ -16,7 +16,7 @@ from mergeward.bench.summary import summarise
 from mergeward.report import curves, interactive, scatter
 from mergeward.report.grid import Cell, Column, Grid, Group, Line
 from mergeward.report.html import assets, environment, json_address, write_text
-from mergeward.report.matrix import matrix
+from mergeward.report.matrix import Measure, matrix
 from mergeward.report.paper import Comparison, comparisons
 from mergeward.report.pictures import TRIGGER_SIDE, Picture, png_picture
 from mergeward.report.words import ABSENT, label, percent, points
@@ -38,12 +38,12 @@ COLUMNS = (
     Column("defense", "defense", "defense", numeric=False),
     Column("axes", "setting", "setting", numeric=False),
     Column("success", "attack success %", "success"),
+    Column("accuracy", "accuracy %", "accuracy"),
     Column("untriggered", "control: no trigger %", "no trigger"),
     Column("clean_success", "control: clean merge %", "clean"),
     Column("retrain_success", "control: clean retrain %", "retrain"),
     Column("difference", "difference, points", "diff."),
     Column("transfer", "transfer %", "transfer"),
-    Column("accuracy", "accuracy %", "accuracy"),
     Column("merge_seconds", "merge time, seconds", "sec."),
     Column("seeds", "seeds", "seeds"),
 )
@@ -68,7 +68,12 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
         .get_template("run.html.j2")
         .render(
             title=_title([str(run.about["suite"]["title"]) for run in runs]),
-            matrices=[(name, found) for name, lines in named.items() if (found := matrix(lines))],
+            matrices=[
+                (name, found)
+                for name, lines in named.items()
+                for measure in get_args(Measure)
+                if (found := matrix(lines, measure))
+            ],
             grid=_together({name: results_grid(lines) for name, lines in named.items()}),
             controls=_together({name: controls_grid(lines) for name, lines in named.items()}),
             plots=[(plot, interactive.of_scatter(plot)) for plot in plots],
@@ -217,12 +222,12 @@ def _cells(line: Summary) -> tuple[Cell, ...]:
         _name(line.defense, none=ABSENT),
         Cell(_axes(line), _axes(line)),
         _estimate(line.success if attacked else None, heat=True),
+        _estimate(line.accuracy),
         _estimate(line.untriggered if attacked else None),
         _estimate(line.clean_success),
         _estimate(line.retrain_success),
         difference,
         _estimate(line.transfer if attacked else None),
-        _estimate(line.accuracy),
         seconds,
         Cell(str(line.accuracy.seeds), line.accuracy.seeds),
     )
