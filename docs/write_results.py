@@ -100,7 +100,8 @@ def tables(run: RunFile, lines: Sequence[Line], picture: str) -> str:
         picture: Markdown of the picture of what it sweeps; empty where it sweeps nothing.
     """
     every = export(run, "md")
-    return f"""{picture}Attack success, %, with 95 % intervals; in round brackets on the clean merge, first on the
+    return f"""{picture}\
+Attack success, %, with 95 % intervals; in round brackets on the clean merge, first on the
 base before anything is merged into it: the controls.
 
 {table(lines, "success")}

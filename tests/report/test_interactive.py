@@ -45,13 +45,17 @@ def test_names_are_not_joined_by_lines() -> None:
     assert {trace["mode"] for trace in json.loads(of_curves(plot).figure)["traces"]} == {"markers"}
 
 
-def test_merges_are_numbered_as_in_the_list_below_and_the_front_is_joined() -> None:
+def test_merges_are_numbered_as_in_the_list_below_and_the_front_is_drawn_for_one_winner() -> None:
     lines = [a_line("attacked merge", {}, success, method=name) for name, success in (("b", 0.5), ("a", 0.1))]
     [plot] = scatter(lines)
-    front, merges = json.loads(of_scatter(plot).figure)["traces"]
+    figure = json.loads(of_scatter(plot).figure)
+    front, merges = figure["traces"]
     assert merges["text"] == ["1", "2"]
     assert merges["x"] == [50.0, 10.0]
-    assert front["x"] == [10.0]
+    assert front["x"] == [10.0, 10.0, 54.0]
+    assert front["y"] == [48.0, 50.0, 50.0]
+    assert figure["layout"]["xaxis"]["range"] == [6.0, 54.0]
+    assert figure["layout"]["yaxis"]["range"] == [48.0, 52.0]
 
 
 def test_what_comes_from_outside_is_no_markup() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from browser import Browser
 from invented_run import a_line, a_run
+from mergeward.bench.estimate import Estimate
 from mergeward.report import write_run_page
 from mergeward.report.run_page import _title
 from mergeward.report.scatter import pareto, scatter
@@ -66,9 +67,34 @@ def test_runs_of_one_suite_are_told_apart_by_their_files(tmp_path: Path) -> None
 
 
 def test_merges_of_other_tasks_are_not_compared() -> None:
-    few, many = (a_line("attacked merge", {"tasks": n}, n / 10) for n in (2, 6))
-    plots = scatter([replace(few, tasks=("a", "b")), replace(many, tasks=tuple("abcdef"))])
+    lines = [
+        replace(a_line("attacked merge", {"tasks": len(tasks)}, 0.5, method=method), tasks=tuple(tasks))
+        for tasks in ("ab", "abcdef")
+        for method in ("ties", "dam")
+    ]
+    plots = scatter(lines)
     assert [plot.title for plot in plots] == ["BadNets, 2 tasks", "BadNets, 6 tasks"]
+
+
+def test_one_merge_is_no_plot() -> None:
+    assert scatter([a_line("attacked merge", {}, 0.5), a_line("attacked merge", {}, 0.5, attack="sig")]) == ()
+
+
+def test_axes_end_beside_what_was_measured_and_never_beyond_all() -> None:
+    [plot] = scatter([a_line("attacked merge", {}, rate, method=str(rate)) for rate in (0.0, 1.0)])
+    assert plot.across == (-2.0, 102.0)
+    assert plot.up == (48.0, 52.0)
+
+
+def test_the_front_is_a_stair_from_the_bottom_to_the_right() -> None:
+    figures = {"a": (0.2, 0.5), "b": (0.4, 0.7), "beaten": (0.5, 0.6)}
+    lines = [
+        replace(a_line("attacked merge", {}, x, method=name), accuracy=Estimate(y, y, y, 3))
+        for name, (x, y) in figures.items()
+    ]
+    [plot] = scatter(lines)
+    corners = [[round(x, 6), round(y, 6)] for x, y in plot.stairs]
+    assert corners == [[20, 48], [20, 50], [40, 50], [40, 70], [53, 70]]
 
 
 def test_charts_may_make_pictures_of_themselves(page: Path) -> None:

@@ -65,8 +65,7 @@ def _drawings(name: str, run: RunFile) -> list[Drawing]:
 
 def _scatter(plot: scatter.Plot) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
-        front = plot.front
-        axes.plot([100 * one.success for one in front], [100 * one.accuracy for one in front], "k-", lw=0.8)
+        axes.plot([x for x, _ in plot.stairs], [y for _, y in plot.stairs], "k-", lw=0.8)
         for number, one in enumerate(plot.points):
             axes.plot(
                 [100 * one.success],
@@ -77,6 +76,7 @@ def _scatter(plot: scatter.Plot) -> Callable[[Axes], None]:
                 label=one.name,
             )
         axes.set(title=plot.title, xlabel="attack success, %", ylabel="accuracy, %")
+        axes.set(xlim=plot.across, ylim=plot.up)
 
     return draw
 

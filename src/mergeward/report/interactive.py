@@ -60,14 +60,16 @@ def of_scatter(plot: scatter.Plot) -> Chart:
     front = {
         "name": "Pareto front",
         "mode": "lines",
-        **_places(plot.front),
+        "x": [x for x, _ in plot.stairs],
+        "y": [y for _, y in plot.stairs],
         "hoverinfo": "skip",
         "hue": HUES - 1,
     }
     merges = {
         "name": "merges",
         "mode": "markers+text",
-        **_places(plot.points),
+        "x": [100 * one.success for one in plot.points],
+        "y": [100 * one.accuracy for one in plot.points],
         "text": [str(one.number) for one in plot.points],
         "textposition": "top right",
         "cliponaxis": False,
@@ -75,8 +77,8 @@ def of_scatter(plot: scatter.Plot) -> Chart:
         "hovertemplate": "%{customdata}<extra></extra>",
         "hue": 1,
     }
-    across = {**PERCENT, "title": {"text": "attack success, %"}}
-    figure = _figure([front, merges], across, {**PERCENT, "title": {"text": "accuracy, %"}})
+    across = {"range": plot.across, "title": {"text": "attack success, %"}}
+    figure = _figure([front, merges], across, {"range": plot.up, "title": {"text": "accuracy, %"}})
     return Chart(plot.title, plot.description, figure)
 
 
@@ -108,10 +110,6 @@ def _curve(plot: curves.Plot, curve: curves.Curve) -> dict[str, Any]:
 
 def _interval(rate: Estimate) -> str:
     return f"{percent(rate.mean)} [{percent(rate.low)}, {percent(rate.high)}] %"
-
-
-def _places(points: Sequence[scatter.Point]) -> dict[str, list[float]]:
-    return {"x": [100 * one.success for one in points], "y": [100 * one.accuracy for one in points]}
 
 
 def _figure(traces: Sequence[Mapping[str, Any]], across: Mapping[str, Any], up: Mapping[str, Any]) -> str:

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from mergeward.bench.summary import Line
 from mergeward.report.words import label, percent
 
+LOWEST, HIGHEST = -2.0, 102.0
+"""No axis goes beyond, in percent; marks at 0 and 100 are drawn whole."""
+
+MARGIN, LEAST_MARGIN = 0.1, 2.0
+"""Room at either end of an axis: a share of what its values span, and at least so many points."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -46,9 +52,34 @@ class Plot:
     front: tuple[Point, ...]
     description: str
 
+    @property
+    def across(self) -> tuple[float, float]:
+        """Ends of the axis of attack success, in percent."""
+        return _ends([one.success for one in self.points])
+
+    @property
+    def up(self) -> tuple[float, float]:
+        """Ends of the axis of accuracy, in percent."""
+        return _ends([one.accuracy for one in self.points])
+
+    @property
+    def stairs(self) -> tuple[tuple[float, float], ...]:
+        """Corners, in percent, of the line below and right of which everything is beaten.
+
+        It goes from the bottom of the plot to its right: there is a line where a single merge wins, too.
+        """
+        height, corners = self.up[0], []
+        for one in self.front:
+            corners += [(100 * one.success, height), (100 * one.success, 100 * one.accuracy)]
+            height = 100 * one.accuracy
+        return (*corners, (self.across[1], height))
+
 
 def scatter(lines: Sequence[Line]) -> tuple[Plot, ...]:
-    """Return one plot for each attack of the attacked merges, and each list of tasks they are measured on."""
+    """Return one plot for each attack of the attacked merges, and each list of tasks they are measured on.
+
+    A single merge has none: there is nothing to see it beside.
+    """
     attacked = [line for line in lines if line.kind == "attacked merge" and line.success is not None]
     groups: dict[tuple[str, tuple[str, ...]], list[Line]] = {}
     for line in attacked:
@@ -57,6 +88,7 @@ def scatter(lines: Sequence[Line]) -> tuple[Plot, ...]:
     return tuple(
         _plot(trigger, members, f", {len(tasks)} tasks" if len(counts) > 1 else "")
         for (trigger, tasks), members in groups.items()
+        if len(members) > 1
     )
 
 
@@ -99,6 +131,12 @@ def _plot(trigger: str, lines: Sequence[Line], beside: str) -> Plot:
         tuple(front),
         f"Accuracy against attack success of merges with {label(attack)}. {values}.",
     )
+
+
+def _ends(rates: Sequence[float]) -> tuple[float, float]:
+    low, high = 100 * min(rates), 100 * max(rates)
+    margin = max(MARGIN * (high - low), LEAST_MARGIN)
+    return max(LOWEST, low - margin), min(HIGHEST, high + margin)
 
 
 def _name(line: Line) -> str:
