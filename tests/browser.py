@@ -68,18 +68,26 @@ class Browser:
     executable: str
     workspace: Path
 
-    def open(self, page: Path, *, width: int = 1280, height: int = 1600) -> Page:
-        """Open a local HTML file and return what the browser made of it."""
+    def open(self, page: Path, *, width: int = 1280, height: int = 1600, dark: bool = False) -> Page:
+        """Open a local HTML file, by day or in dark mode, and return what the browser made of it."""
+        scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
         size = f"--window-size={width},{height}"
         network = self.workspace / "network.json"
-        dom = self._run("--dump-dom", size, f"--log-net-log={network}", page.resolve().as_uri())
+        dom = self._run("--dump-dom", scheme, size, f"--log-net-log={network}", page.resolve().as_uri())
         screenshot = self.workspace / f"{page.stem}-{width}x{height}.png"
         screenshot.unlink(missing_ok=True)
-        self._run(f"--screenshot={screenshot}", size, page.resolve().as_uri())
+        self._run(f"--screenshot={screenshot}", scheme, size, page.resolve().as_uri())
         if not screenshot.is_file():
             raise RuntimeError(f"{self.executable} took no screenshot of {page}")
         console = tuple(match["text"] for match in _CONSOLE.finditer(dom.stderr))
         return Page(dom.stdout, console, _page_requests(network), screenshot)
+
+    def print(self, page: Path) -> tuple[Path, tuple[str, ...]]:
+        """Print a local HTML file; return the PDF, and what the page wrote to the console meanwhile."""
+        pdf = self.workspace / f"{page.stem}.pdf"
+        pdf.unlink(missing_ok=True)
+        printed = self._run(f"--print-to-pdf={pdf}", page.resolve().as_uri())
+        return pdf, tuple(match["text"] for match in _CONSOLE.finditer(printed.stderr))
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         profile = f"--user-data-dir={self.workspace / 'profile'}"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 from pathlib import Path
 
+from PIL import Image
+
 from mergeward.bench.estimate import Estimate
+from mergeward.bench.gallery import TriggerPicture
 from mergeward.bench.measure import Measured
 from mergeward.bench.rows import CellRow
 from mergeward.bench.store import RunFile
@@ -34,6 +39,30 @@ def a_run() -> RunFile:
         CellRow("failed", 99, "clean merge", "none", "emr", "none", {}, (), 0, "failed", error="<no luck>")
     )
     return RunFile(Path("run.sqlite"), {"suite": SUITE, "base": "0" * 64, "data": None}, tuple(cells), rates)
+
+
+def a_swept_run(name: str = "swept") -> RunFile:
+    """Return a run of two attacks and two merges, by two weights, plain and hardened, with a gallery."""
+    cells, rates = [], {}
+    for attack, weight, method, defense in itertools.product(
+        ("none", "badnets", "wanet"), (0.1, 0.3), ("ties", "average"), ("none", "awm")
+    ):
+        kind = "clean merge" if attack == "none" else "attacked merge"
+        axes = {"method.weight": weight}
+        key = f"{attack}-{weight}-{method}-{defense}"
+        cells.append(CellRow(key, len(cells), kind, attack, method, defense, axes, ("warm",), 0, "done"))
+        success = 4 if attack == "none" else 40 + len(cells)
+        triggers = ("badnets", "wanet") if attack == "none" else (attack,)
+        rates[key] = (
+            Measured("accuracy", "warm", Rate(90 - len(cells), 100)),
+            *(Measured("success", "warm", Rate(success, 100), one, "warm", "red") for one in triggers),
+        )
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(picture, "png")
+    png = picture.getvalue()
+    shown = TriggerPicture("badnets", 0, "warm", "red", "patch", png, png)
+    about = {"suite": {**SUITE, "name": name, "title": name}, "base": "0" * 64, "data": None}
+    return RunFile(Path(f"{name}.sqlite"), about, tuple(cells), rates, (shown,))
 
 
 def a_line(

@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-import html
-import json
-import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 import audited
 from browser import Browser
+from looks import POLICY, seen
 from mergeward.bench.results import Results
 from mergeward.report import write_audit_page, write_page
-
-_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
-_LOG = re.compile(r'<body data-log="([^"]*)"')
 
 ATTACKS = ["none", "badnets", "badmerging-on"]
 METHODS = ["average", "task_arithmetic", "ties", "adamerging", "dam"]
 FIRST_ORDER = [[attack, method] for attack in ATTACKS for method in METHODS]
-
-# What a reader has before them: the rows shown, the sorted columns, the status line, the address.
-LOOK = """
-const log = [];
-function look() {
-  const table = document.getElementById("result-table");
-  const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
-  const sorted = [...table.tHead.rows[0].cells].filter((cell) => cell.hasAttribute("aria-sort"));
-  log.push({
-    rows: rows.map((row) => [row.dataset.group, row.dataset.key]),
-    sorted: Object.fromEntries(sorted.map((cell) => [cell.dataset.key, cell.getAttribute("aria-sort")])),
-    status: document.querySelector("output").textContent,
-    address: location.hash,
-    tooWide: document.documentElement.scrollWidth > document.documentElement.clientWidth,
-  });
-  document.body.dataset.log = JSON.stringify(log);
-}
-function click(key) {
-  document.querySelector(`#result-table th[data-key=${key}] button`).click();
-  look();
-}
-function choose(name, value) {
-  const filter = document.querySelector(`select[data-filter=${name}]`);
-  filter.value = value;
-  filter.dispatchEvent(new Event("change"));
-  look();
-}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +23,6 @@ def page(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
     write_page(results, path)
     return path
-
-
-def seen(
-    browser: Browser, page: Path, folder: Path, *, acts: str = "look();", address: str = "", width: int = 1280
-) -> list[dict[str, Any]]:
-    """Open a copy of the page at an address, act on it, and return what was seen after each act.
-
-    The page's own policy lets no other script run, so the copy has none.
-    """
-    text = _POLICY.sub("", page.read_text(encoding="utf-8"))
-    text = text.replace("<body>", f"<body><script>location.hash = '{address}';</script>")
-    copy = folder / "acted-on.html"
-    copy.write_text(text.replace("</body>", f"<script>{LOOK}{acts}</script></body>"), encoding="utf-8")
-    opened = browser.open(copy, width=width, height=900)
-    assert opened.console == ()
-    log = _LOG.search(opened.dom)
-    assert log is not None
-    looks: list[dict[str, Any]] = json.loads(html.unescape(log[1]))
-    return looks
 
 
 def test_opens_without_a_word_on_the_console_or_the_network(chromium: Browser, page: Path) -> None:
@@ -147,7 +94,7 @@ def test_an_address_that_means_nothing_changes_nothing_and_all_fits_a_narrow_win
 def test_tables_without_filters_are_sorted_too(chromium: Browser, tmp_path: Path) -> None:
     page = tmp_path / "audit.html"
     write_audit_page(audited.report(), page)
-    text = _POLICY.sub("", page.read_text(encoding="utf-8"))
+    text = POLICY.sub("", page.read_text(encoding="utf-8"))
     act = """
       const heading = document.querySelector("#evidence-table th[data-key=rank]");
       heading.querySelector("button").click();

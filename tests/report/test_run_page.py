@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from browser import Browser
-from invented_run import a_line, a_run
+from invented_run import a_line, a_run, a_swept_run
+from looks import seen
 from mergeward.bench.estimate import Estimate
 from mergeward.report import write_run_page
 from mergeward.report.run_page import _title
@@ -118,6 +120,70 @@ def test_a_browser_shows_it_sorted_and_silent(page: Path, chromium: Browser, tmp
     buttons = re.findall(r'class="modebar-btn[^>]*aria-label="([^"]*)"', seen.dom)
     assert "Download plot as a PNG" in buttons
     assert not [button for button in buttons if "hare" in button], "nothing is sent to a server"
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of two runs with axes, defenses and galleries."""
+    path = tmp_path_factory.mktemp("swept") / "swept.html"
+    write_run_page([a_swept_run("one"), a_swept_run("two")], path)
+    return path
+
+
+@pytest.mark.parametrize(("of_one", "names"), [(True, []), (False, ["suite"])])
+def test_there_is_a_filter_for_what_rows_differ_in(of_one: bool, names: list[str], tmp_path: Path) -> None:
+    runs = [a_swept_run("one"), a_swept_run("two")][: 1 if of_one else 2]
+    write_run_page(runs, tmp_path / "page.html")
+    found = re.findall(r'data-filter="(\w+)"', (tmp_path / "page.html").read_text())
+    assert found == ["attack", "method", "defense", *names, "text"]
+    write_run_page([a_run()], tmp_path / "plain.html")
+    assert 'data-filter="defense"' not in (tmp_path / "plain.html").read_text()
+
+
+@pytest.mark.slow
+def test_in_a_browser_rows_are_sorted_and_filtered_by_all_that_they_differ_in(
+    swept: Path, chromium: Browser, tmp_path: Path
+) -> None:
+    acts = """
+      click('success'); click('success'); choose('attack', 'wanet'); choose('defense', 'awm');
+      choose('suite', 'two'); choose('text', 'WEIGHT 0.3'); choose('method', 'average');
+    """
+    falling, rising, *filtered = seen(chromium, swept, tmp_path, acts=acts, dark=True)
+    assert falling["sorted"] == {"success": "descending"}
+    assert rising["sorted"] == {"success": "ascending"}
+    assert (falling["rows"][0], rising["rows"][0]) == (["wanet", "average"], ["badnets", "ties"])
+    clean = [["none", method] for method in ("ties", "ties", "average", "average")] * 4
+    assert sorted(rising["rows"][-16:]) == sorted(clean), "rows without a value come last"
+    assert [len(look["rows"]) for look in filtered] == [16, 8, 4, 2, 1]
+    assert filtered[-1]["rows"] == [["wanet", "average"]]
+    address = filtered[-1]["address"]
+    assert "defense=awm&suite=two&text=WEIGHT+0.3" in address
+    [linked] = seen(chromium, swept, tmp_path, address=address)
+    assert linked == filtered[-1]
+
+
+@pytest.mark.slow
+def test_axes_defenses_and_a_gallery_are_shown_by_night_and_in_a_narrow_window(
+    swept: Path, chromium: Browser
+) -> None:
+    grounds = []
+    for dark in (False, True):
+        opened = chromium.open(swept, width=600, dark=dark)
+        assert opened.console == ()
+        assert opened.requests == ()
+        assert opened.dom.count("<img") == 4
+        with Image.open(opened.screenshot) as picture:
+            grounds.append(sum(picture.convert("RGB").getpixel((1, 1))))
+    by_day, by_night = grounds
+    assert by_day > 700
+    assert by_night < 150
+
+
+@pytest.mark.slow
+def test_it_is_printed_without_a_word(swept: Path, chromium: Browser) -> None:
+    pdf, console = chromium.print(swept)
+    assert console == ()
+    assert pdf.read_bytes().startswith(b"%PDF")
 
 
 def test_the_title_names_a_few_suites_and_counts_many() -> None:

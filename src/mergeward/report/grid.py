@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mergeward.bench.results import Control, Results, Row
 from mergeward.report import reading
@@ -54,10 +54,12 @@ class Line:
     Attributes:
         key: What the row is about, as spelled in the JSON output.
         cells: One cell for each column.
+        marks: What else it can be filtered by, by name.
     """
 
     key: str
     cells: tuple[Cell, ...]
+    marks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import jinja2
 from mergeward.bench.results import Results
 from mergeward.output import replaced
 from mergeward.report import chart, grid, headline, pictures, reading
+from mergeward.report.choices import choices
 from mergeward.report.words import enumeration, label
 
 
@@ -69,13 +70,15 @@ def assets(*more: str) -> dict[str, Any]:
 
 
 def _render(results: Results) -> str:
+    results_grid = grid.results_grid(results)
     return (
         environment()
         .get_template("page.html.j2")
         .render(
             results=results,
             findings=headline.findings(results),
-            results_grid=grid.results_grid(results),
+            results_grid=results_grid,
+            choices=choices(results_grid),
             controls_grid=grid.controls_grid(results),
             tasks_grid=grid.tasks_grid(results),
             attacks=reading.attacks(results),

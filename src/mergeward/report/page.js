@@ -36,9 +36,10 @@ function sortable(table, filters, status) {
     });
   }
 
-  function isShown(row) {
-    const [attack, method] = filters.map((filter) => filter.value);
-    return (!attack || row.dataset.group === attack) && (!method || row.dataset.key === method);
+  function passes(row, filter) {
+    if (!filter.value) return true;
+    if (filter.dataset.of) return row.dataset[filter.dataset.of] === filter.value;
+    return row.textContent.toLowerCase().includes(filter.value.toLowerCase());
   }
 
   function render() {
@@ -49,7 +50,7 @@ function sortable(table, filters, status) {
       if (heading.dataset.key === state.sort) heading.setAttribute("aria-sort", state.order);
       else heading.removeAttribute("aria-sort");
     }
-    for (const row of firstOrder) row.hidden = !isShown(row);
+    for (const row of firstOrder) row.hidden = !filters.every((filter) => passes(row, filter));
     const shown = firstOrder.filter((row) => !row.hidden).length;
     const heading = headings.find((candidate) => candidate.dataset.key === state.sort);
     const order = heading ? `, sorted by ${heading.textContent}, ${state.order}` : "";
@@ -105,7 +106,7 @@ function sortable(table, filters, status) {
     });
     heading.replaceChildren(button);
   }
-  for (const filter of filters) filter.addEventListener("change", update);
+  for (const filter of filters) filter.addEventListener("input", update);
 
   function show() {
     const holdsView = recall();
@@ -119,7 +120,7 @@ function sortable(table, filters, status) {
 
 (() => {
   const [first, ...others] = document.querySelectorAll("table[data-sortable]");
-  const filters = [...document.querySelectorAll("select[data-filter]")];
+  const filters = [...document.querySelectorAll("[data-filter]")];
   sortable(first, filters, document.querySelector(".filters output"));
   for (const table of others) sortable(table, [], null);
   for (const element of document.querySelectorAll(".filters, .script-note")) element.hidden = false;
