@@ -4,7 +4,8 @@ Reads what `mergeward demo --json` wrote to `docs/results/NAME.json`, and makes 
 every `docs/results/NAME.sqlite`, which `mergeward bench run` writes, and makes the tables in
 `docs/results/NAME.md` between the two comments there, and for what the suite sweeps the picture
 `docs/results/NAME.svg`; and from all of them the page
-`docs/results/report.html` and the table of the papers' claims in `docs/results/index.md`.
+`docs/results/report.html` and, in `docs/results/index.md`, the tables of the papers' claims and of what whole
+runs took.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import draw_curves
 from claims import claims_table
 from draw_results import load
 from matrix import costs, table
+from whole_runs import whole_runs
 
 from mergeward.bench import Results
 from mergeward.bench.export import export
@@ -81,6 +83,8 @@ SHOWN = (
 TABLES = "<!-- tables: made by docs/write_results.py -->\n", "<!-- tables: end -->\n"
 CLAIMS = "<!-- claims: made by docs/write_results.py -->\n", "<!-- claims: end -->\n"
 
+COSTS = "<!-- costs: made by docs/write_results.py -->\n", "<!-- costs: end -->\n"
+
 
 def between(text: str, marks: tuple[str, str], made: str) -> str:
     """Return a page with what was made between two comments of it."""
@@ -136,6 +140,7 @@ def write(folder: Path) -> None:
         read.append(run)
     write_run_page(read, folder / "report.html")
     _update(folder / "index.md", CLAIMS, claims_table(runs))
+    _update(folder / "index.md", COSTS, whole_runs(read))
 
 
 def _update(file: Path, marks: tuple[str, str], made: str) -> None:

@@ -25,6 +25,7 @@ COLUMNS = (
     Column("difference", "difference, points", "diff."),
     Column("transfer", "transfer %", "transfer"),
     Column("merge_seconds", "merge time, seconds", "sec."),
+    Column("merge_peak_bytes", "merge memory, MB", "MB"),
     Column("seeds", "seeds", "seeds"),
 )
 
@@ -114,6 +115,9 @@ def _cells(line: Summary) -> tuple[Cell, ...]:
     seconds = Cell(ABSENT)
     if line.merge_seconds is not None:
         seconds = Cell(f"{line.merge_seconds:.1f}", line.merge_seconds)
+    memory = Cell(ABSENT)
+    if line.merge_peak_bytes is not None:
+        memory = Cell(f"{line.merge_peak_bytes / 1e6:.0f}", line.merge_peak_bytes)
     return (
         _name(line.attack),
         _merge(line),
@@ -127,6 +131,7 @@ def _cells(line: Summary) -> tuple[Cell, ...]:
         difference,
         _estimate(line.transfer if attacked else None),
         seconds,
+        memory,
         Cell(str(line.accuracy.seeds), line.accuracy.seeds),
     )
 
