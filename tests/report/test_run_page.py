@@ -42,6 +42,15 @@ def test_what_failed_is_said_and_nothing_from_outside_is_markup(page: Path) -> N
     assert "<suite>" not in text
 
 
+def test_a_control_that_lacks_a_trigger_is_told(tmp_path: Path) -> None:
+    run = a_run()
+    control = next(row for row in run.cells if row.kind == "clean merge")
+    partial = replace(control, error="without the trigger of sig: no luck")
+    cells = [partial if row is control else row for row in run.cells]
+    write_run_page([replace(run, cells=cells)], tmp_path / "page.html")
+    assert "without the trigger of sig: no luck" in (tmp_path / "page.html").read_text()
+
+
 def test_equal_runs_are_equal_pages(page: Path, tmp_path: Path) -> None:
     write_run_page([a_run()], tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()

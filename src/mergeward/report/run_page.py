@@ -65,7 +65,7 @@ def write_run_page(runs: Sequence[RunFile], path: Path) -> None:
             papers=_together({name: papers_grid(comparisons(lines)) for name, lines in named.items()}),
             triggers=[_trigger(one) for run in runs for one in run.gallery],
             suites=[_facts(run) for run in runs],
-            failed=[row for run in runs for row in run.cells if row.status != "done"],
+            failed=[row for run in runs for row in run.cells if row.error is not None],
             json_address=json_address(records),
             **assets(*(CHARTS if plots or swept else ())),
         )
