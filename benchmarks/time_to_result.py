@@ -220,11 +220,11 @@ def markdown(content: Mapping[str, Any]) -> str:
 def _base_markdown(name: str, content: Mapping[str, Any]) -> str:
     found = [Outcome(**one) for one in content["outcomes"]]
     best = shortest(found)
-    heads = ("setting", "steps", "CPU, s", "times faster", "accuracy, %", "attack success, %")
+    heads = ("setting", "steps", "CPU, s", "times faster", "collapsed", "accuracy, %", "attack success, %")
     ends = ("accuracy on test images, %", "attack success there, %", "")
     lines = [(*_cells(one, found[0]), _verdict(one, found[0], best)) for one in found]
     setting = ", ".join(f"{key} {value}" for key, value in content["setting"].items())
-    parts = [f"Base `{name}`:\n", table((*heads, *ends), lines, left=(0, 8)), f"Measured with {setting}.\n"]
+    parts = [f"Base `{name}`:\n", table((*heads, *ends), lines, left=(0, 9)), f"Measured with {setting}.\n"]
     return "\n".join(parts)
 
 
@@ -234,6 +234,7 @@ def _cells(one: Outcome, reference: Outcome) -> tuple[str, ...]:
         " + ".join(str(count) for count in one.steps.values()),
         figure(one.cpu_seconds, digits=0),
         figure(reference.cpu_seconds / one.cpu_seconds if one.cpu_seconds else None, digits=1),
+        str(len(one.collapsed)),
         *(_percent(shares[split]) for split in pool.SPLITS for shares in (one.accuracy, one.attack_success)),
     )
 

@@ -48,7 +48,7 @@ def test_the_table_says_which_is_chosen() -> None:
     good = outcome("good", 5.0, 0.80, 0.50)
     outcomes = [json.loads(json.dumps(vars(one))) for one in (reference, good)]
     text = contest.markdown({"small": {"setting": {"threads": 1}, "outcomes": outcomes}})
-    assert "| good | 2 + 3 | 5 | 20.0 | 80.0 | 50.0 | 80.0 | 50.0 | as good, chosen |" in text
+    assert "| good | 2 + 3 | 5 | 20.0 | 0 | 80.0 | 50.0 | 80.0 | 50.0 | as good, chosen |" in text
 
 
 def test_every_setting_is_one_of_dam() -> None:
