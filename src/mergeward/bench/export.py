@@ -30,6 +30,9 @@ HEADINGS = (
     "difference, points",
 )
 
+COST_HEADINGS = ("merge s", "merge MB")
+"""Seconds of a merge, and the most memory of its process."""
+
 
 def export(run: RunFile, form: str) -> str:
     """Return a run's table as text, ending in a newline.
@@ -94,7 +97,7 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _markdown(lines: Sequence[Line]) -> str:
     rows = [_cells(line, "\N{EN DASH}") for line in lines]
-    head = [*NAMES, "trigger", "axes", "seeds", *HEADINGS, "merge s"]
+    head = [*NAMES, "trigger", "axes", "seeds", *HEADINGS, *COST_HEADINGS]
     rule = ["---"] * 6 + ["---:"] * (len(head) - 6)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *map(_escaped, rows)))
 
@@ -104,7 +107,7 @@ def _escaped(cells: Sequence[str]) -> list[str]:
 
 
 def _latex(lines: Sequence[Line]) -> str:
-    head = [*NAMES, "trigger", "axes", "seeds", *HEADINGS, "merge s"]
+    head = [*NAMES, "trigger", "axes", "seeds", *HEADINGS, *COST_HEADINGS]
     rows = [head, *(_cells(line, "--") for line in lines)]
     body = [" & ".join(_tex(cell) for cell in cells) + r" \\" for cells in rows]
     columns = "l" * 6 + "r" * (len(head) - 6)
@@ -134,8 +137,9 @@ def _cells(line: Line, dash: str) -> list[str]:
     rates = [_percent(getattr(line, name), dash) for name in ESTIMATES]
     difference = "" if line.difference is None else f"{100 * line.difference:.1f}"
     seconds = "" if line.merge_seconds is None else f"{line.merge_seconds:.1f}"
+    memory = "" if line.merge_peak_bytes is None else f"{line.merge_peak_bytes / 1e6:.0f}"
     seeds = f"{line.accuracy.seeds} ({line.collapsed} collapsed)" if line.collapsed else line.accuracy.seeds
-    return [*names, line.trigger, axes, str(seeds), *rates, difference, seconds]
+    return [*names, line.trigger, axes, str(seeds), *rates, difference, seconds, memory]
 
 
 def _percent(estimate: Estimate | None, dash: str) -> str:
