@@ -39,6 +39,12 @@ def content(
     }
 
 
+def written(folder: Path, recipe: dict[str, Any]) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(recipe))
+    return path
+
+
 def with_tasks(models: list[Path]) -> list[dict[str, str]]:
     return [{"model": str(model), "task": "digits"} for model in models]
 
@@ -149,8 +155,7 @@ def test_a_dry_run_refuses_what_the_audit_would(
     code: int,
     words: str,
 ) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps(content(tiny_clip, with_tasks(models), policy, **changed)))
+    recipe = written(tmp_path, content(tiny_clip, with_tasks(models), policy, **changed))
     command = ["merge", str(recipe), str(tmp_path / "out"), "--dry-run"]
     assert run([*command, "--audit"]) == code
     assert words in capsys.readouterr().err
@@ -183,13 +188,12 @@ def test_who_could_not_be_examined_is_treated_as_a_suspect(
 def test_merge_audits_first(
     tiny_clip: Path, models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
-    recipe.write_text(json.dumps(content(tiny_clip, models, "drop")))
+    recipe, out = written(tmp_path, content(tiny_clip, models, "drop")), tmp_path / "out"
     assert run(["merge", str(recipe), str(out), "--audit"]) == 0
     error = capsys.readouterr().err
     assert "suspect: bad; left out" in error
     assert "task_arithmetic of 2 contributions" in error
-    recipe.write_text(json.dumps(content(tiny_clip, models, "refuse")))
+    recipe = written(tmp_path, content(tiny_clip, models, "refuse"))
     assert run(["merge", str(recipe), str(tmp_path / "other"), "--audit"]) == 1
     assert not (tmp_path / "other").exists()
     assert run(["merge", str(recipe), str(out), "--audit"]) == 7
@@ -209,8 +213,7 @@ def test_what_the_audit_found_and_did_is_recorded(
     capsys: pytest.CaptureFixture[str],
     policy: str,
 ) -> None:
-    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
-    recipe.write_text(json.dumps(content(tiny_clip, models, policy)))
+    recipe, out = written(tmp_path, content(tiny_clip, models, policy)), tmp_path / "out"
     assert run(["merge", str(recipe), str(out), "--audit", "--json"]) == 0
     wanted = {"budget": "quick", "policy": policy, **WANTED[policy]}
     assert json.loads(capsys.readouterr().out)["audit"] == wanted
@@ -233,8 +236,7 @@ def test_a_merge_that_learns_keeps_the_audit_on_its_card(tmp_path: Path, attacke
 def test_a_merge_without_an_audit_has_none(
     tiny_clip: Path, models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
-    recipe.write_text(json.dumps(content(tiny_clip, models, "drop")))
+    recipe, out = written(tmp_path, content(tiny_clip, models, "drop")), tmp_path / "out"
     assert run(["merge", str(recipe), str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["audit"] is None
     record = mw.inspect(out).provenance
@@ -262,8 +264,7 @@ def test_what_changes_after_its_audit_is_not_merged(
     changed: str,
 ) -> None:
     base = save_tuned(tiny_clip, tmp_path / "base", seed=0, size=0.0)
-    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
-    recipe.write_text(json.dumps(content(base, models, "drop")))
+    recipe, out = written(tmp_path, content(base, models, "drop")), tmp_path / "out"
     victim = base if changed == "base" else models[0]
 
     def exchanged(given: Recipe) -> Audited:

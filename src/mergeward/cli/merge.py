@@ -12,7 +12,7 @@ import typer
 
 from mergeward.audit import Audited, Verdict, audit_and_merge, check_policy
 from mergeward.cli.interruption import can_go_on
-from mergeward.cli.options import Device, Json, Resume, StateSeconds, size
+from mergeward.cli.options import Device, Json, Resume, StateSeconds, Threads, size
 from mergeward.cli.plan import plan_table
 from mergeward.cli.terminal import print_json, say, show, warn
 from mergeward.recipe import AuditPolicy, Recipe, load_recipe
@@ -28,9 +28,7 @@ def merge_command(
     ] = False,
     resume: Resume = False,
     device: Device = "cpu",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads; by default MERGEWARD_THREADS, or 2.")
-    ] = None,
+    threads: Threads = None,
     shard_size: Annotated[
         str, typer.Option("--shard-size", help="Size above which the weights are divided among files.")
     ] = "5GB",
@@ -42,12 +40,13 @@ def merge_command(
 ) -> None:
     """Merge the contributions of a recipe into its base."""
     shard_bytes = size(shard_size, option="--shard-size")
+    asked = load_recipe(recipe)
     if not audit:
-        _tell_of_audit_left_out(load_recipe(recipe))
+        _tell_of_audit_left_out(asked)
     if dry_run:
         if audit:
-            check_policy(load_recipe(recipe))
-        plan = plan_merge(recipe, out, device=device, threads=threads, shard_bytes=shard_bytes)
+            check_policy(asked)
+        plan = plan_merge(asked, out, device=device, threads=threads, shard_bytes=shard_bytes)
         for message in plan.warnings:
             warn(message)
         if json:
@@ -60,7 +59,7 @@ def merge_command(
     )
     with can_go_on(out):
         report = merging(
-            recipe,
+            asked,
             out,
             resume=resume,
             device=device,

@@ -44,6 +44,9 @@ Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cu
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from what an interrupted run of the same command left.")
 ]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads; by default MERGEWARD_THREADS, or 2.")
+]
 StateSeconds = Annotated[
     float,
     typer.Option("--state-seconds", min=0, help="Seconds from one kept state of the learning to the next."),

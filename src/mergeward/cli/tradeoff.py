@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mergeward.cli.interruption import can_go_on
-from mergeward.cli.options import Device, Json, Out, Resume, StateSeconds
+from mergeward.cli.options import Device, Json, Out, Resume, StateSeconds, Threads
 from mergeward.cli.terminal import print_json, say, show, warn
 from mergeward.errors import UsageError
 from mergeward.report import tradeoff_svg, tradeoff_table
@@ -43,9 +43,7 @@ def tradeoff_command(
     ] = SplitName.validation,
     resume: Resume = False,
     device: Device = "cpu",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads; by default MERGEWARD_THREADS, or 2.")
-    ] = None,
+    threads: Threads = None,
     state_seconds: StateSeconds = SECONDS,
     json: Json = False,
 ) -> None:
