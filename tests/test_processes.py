@@ -51,6 +51,13 @@ def launched(command: list[str], count: int) -> list[subprocess.CompletedProcess
     ]
 
 
+@pytest.mark.parametrize("text", ["", "two", "0", "-1"])
+def test_a_number_of_processes_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", text)
+    with pytest.raises(UsageError, match="WORLD_SIZE=.*: expected a positive whole number"):
+        processes.check_alone("bench run")
+
+
 def test_one_process_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with processes.joined(torch.device("cpu")):

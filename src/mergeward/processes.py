@@ -27,6 +27,9 @@ def joined(device: torch.device) -> Iterator[None]:
     Args:
         device: Where they compute. Tensors there and names are told through gloo on the processor, tensors
             on CUDA devices through NCCL, which takes each process's present device for its own.
+
+    Raises:
+        UsageError: `WORLD_SIZE` is not a positive whole number.
     """
     if _launched() < 2 or dist.is_initialized():
         yield
@@ -47,7 +50,7 @@ def check_alone(command: str) -> None:
         command: The work, for the error.
 
     Raises:
-        UsageError: One did.
+        UsageError: One did, or `WORLD_SIZE` is not a positive whole number.
     """
     if _launched() > 1:
         raise UsageError(
@@ -57,7 +60,10 @@ def check_alone(command: str) -> None:
 
 
 def _launched() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"WORLD_SIZE={text!r}: expected a positive whole number, as a launcher sets it")
+    return int(text)
 
 
 def own_device(name: str) -> str:

@@ -364,6 +364,7 @@ def test_two_runs_at_once_share_one_cache(
 def test_another_number_of_threads_is_another_cell(
     smallest: Suite, tiny_clip: Path, colour_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MERGEWARD_THREADS", "2")
     here = set(plan_run(smallest, tiny_clip, colour_data).cells)
     monkeypatch.setenv("MERGEWARD_THREADS", "1")
     workshop_at.cache_clear()
