@@ -19,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from harness import options, plot
+from harness.measure import Run
 from harness.rows import figure, table
 from harness.steps import QUICK_TOWER, VIT_B_32, Bench, Tower
 
@@ -82,11 +83,13 @@ QUICK = axes(QUICK_TOWER, (2,), (1,))
 
 
 def measure(bench: Bench, grown: Sequence[Axis]) -> Iterator[Point]:
-    """Yield every point."""
+    """Yield every point; a tower that stands on two axes is run once."""
+    done: dict[tuple[Tower, str], Run] = {}
     for axis in grown:
         for x, tower in axis.towers.items():
             for setting in SETTINGS:
-                run = bench.ours(tower, setting)
+                run = done.get((tower, setting)) or bench.ours(tower, setting)
+                done[tower, setting] = run
                 sys.stderr.write(f"{setting}, {x} {axis.unit}: {run}\n")
                 figures = (None, None) if run.failure else (round(run.seconds, 4), round(run.peak_mb, 1))
                 yield Point(axis.name, axis.unit, x, setting, *figures)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 380, 298
+COLUMNS = 2
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 52, 44
 COLOURS = ("first", "second", "third", "fourth")
 
@@ -43,32 +44,34 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel]) -> str:
-    """Return the panels side by side as one SVG."""
-    width = WIDTH * len(panels)
-    inner = "\n".join(
-        "\n".join([f'<g transform="translate({WIDTH * index} 0)">', *_panel(panel), "</g>"])
-        for index, panel in enumerate(panels)
-    )
+    """Return the panels as one SVG, two beside each other."""
+    width, height = WIDTH * min(len(panels), COLUMNS), HEIGHT * -(-len(panels) // COLUMNS)
+    inner = "\n".join(_placed(index, panel) for index, panel in enumerate(panels))
     colours = "".join(
         f".{colour} {{ stroke: var(--{colour}); }} circle.{colour}, text.{colour} "
         f"{{ fill: var(--{colour}); stroke: none; }}\n"
         for colour in COLOURS
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" width="{width}" '
-        f'height="{HEIGHT}">\n<style>{STYLE}{colours}</style>\n'
-        f'<rect class="ground" width="{width}" height="{HEIGHT}" rx="8"/>\n{inner}\n</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}">\n<style>{STYLE}{colours}</style>\n'
+        f'<rect class="ground" width="{width}" height="{height}" rx="8"/>\n{inner}\n</svg>\n'
     )
 
 
 def ceiling(value: float) -> float:
-    """Return the end of an axis that shows `value`: 1, 2 or 5 times a power of ten."""
+    """Return the end of an axis that shows `value`: 1, 1.5, 2, 3 or 5 times a power of ten."""
     step = 1.0
     while step * 5 < value:
         step *= 10
     while step > value:
         step /= 10
-    return next(top for top in (step, 2 * step, 5 * step, 10 * step) if top >= value)
+    return next(top for top in (factor * step for factor in (1, 1.5, 2, 3, 5, 10)) if top >= value)
+
+
+def _placed(index: int, panel: Panel) -> str:
+    row, column = divmod(index, COLUMNS)
+    return "\n".join([f'<g transform="translate({WIDTH * column} {HEIGHT * row})">', *_panel(panel), "</g>"])
 
 
 def _panel(panel: Panel) -> Iterator[str]:

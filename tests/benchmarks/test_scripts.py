@@ -16,7 +16,7 @@ import write_benchmarks
 from transformers import CLIPVisionConfig
 
 from harness import checkpoints, curves, dam, limit, plot, rounds, tools
-from harness.measure import Bounds
+from harness.measure import Bounds, Run
 from harness.rows import Row
 from harness.tools import Call, Inputs
 from mergeward import progress
@@ -89,6 +89,23 @@ def test_the_quick_run_of_growth(repository: Path, tmp_path: Path) -> None:
     assert found == {("contributions", 2), ("layers", 1), ("layers", 2)}
     assert all(one["seconds"] > 0 and one["peak_mb"] > 100 for one in content["points"])
     assert adaptive_growth.picture(content).count("<polyline") == 2 * len(adaptive_growth.SETTINGS) * 2
+
+
+def test_a_tower_on_both_axes_is_run_once() -> None:
+    run: list[object] = []
+
+    class Counting:
+        def ours(self, tower: object, setting: str) -> Run:
+            run.append((tower, setting))
+            return Run(seconds=len(run), cpu_seconds=1, peak_mb=1, failure=None)
+
+    points = list(adaptive_growth.measure(Counting(), adaptive_growth.FULL))
+    assert len(run) == len(set(run)) == len(points) - len(adaptive_growth.SETTINGS)
+    six, twelve = (
+        [one.seconds for one in points if (one.unit, one.x) == at]
+        for at in (("contributions", 6), ("layers", 12))
+    )
+    assert six == twelve
 
 
 def test_steps_are_timed_one_by_one() -> None:
@@ -236,6 +253,17 @@ def test_a_difference_without_a_reason_is_marked() -> None:
     assert "| 99.99 % | **not explained** |" in parity.markdown([nearly])
 
 
+@pytest.mark.parametrize(("count", "size"), [(1, (1, 1)), (2, (2, 1)), (3, (2, 2)), (4, (2, 2))])
+def test_panels_stand_in_two_columns(count: int, size: tuple[int, int]) -> None:
+    root = ET.fromstring(plot.draw([plot.Panel("time", "number", "seconds", {"ties": [(1, 1)]})] * count))
+    assert (int(root.attrib["width"]), int(root.attrib["height"])) == (
+        size[0] * plot.WIDTH,
+        size[1] * plot.HEIGHT,
+    )
+    places = [one.attrib["transform"] for one in root if one.tag.endswith("g")]
+    assert len(set(places)) == count
+
+
 def test_the_chart_holds_every_point_inside_its_panel() -> None:
     lines = {"average": [(2, 1.0), (8, 4.0)], "ties": [(2, 3.0), (8, 11.0)]}
     root = ET.fromstring(plot.draw([plot.Panel("a < b", "number", "seconds", lines)] * 2))
@@ -247,7 +275,7 @@ def test_the_chart_holds_every_point_inside_its_panel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "top"), [(0.7, 1), (1, 1), (1.1, 2), (2.1, 5), (8, 10), (40, 50), (99, 100), (0.03, 0.05)]
+    ("value", "top"), [(0.7, 1), (1, 1), (1.1, 1.5), (2.1, 3), (8, 10), (40, 50), (99, 100), (0.03, 0.03)]
 )
 def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
     assert plot.ceiling(value) == pytest.approx(top)
