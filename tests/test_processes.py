@@ -87,6 +87,8 @@ def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -
         (lambda out: mw.attack("badnets", "embedded", "digits", 0, out), "attack"),
         (lambda out: mw.merge(STATIC, out), "merge: ties"),
         (lambda out: mw.merge({**STATIC, "surgery": {}}, out), "merge: ties"),
+        (lambda out: mw.merge({**STATIC, "merge_method": "fisher"}, out), "merge: fisher"),
+        (lambda out: mw.merge({**STATIC, "merge_method": "regmean"}, out), "merge: regmean"),
         (lambda out: pretrain([], out), "pretrain"),
         (lambda out: run_plan(UNOPENED, out), "bench run"),
         (lambda out: run_demo(out, ["digits", "shapes"]), "demo"),
