@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 import adaptive_growth
+import choices
 import final_mask
 import parity
 import time_to_result
@@ -78,6 +79,7 @@ SECTIONS = {
     "adaptive_growth": adaptive_growth_section,
     "time_to_result": time_to_result.markdown,
     "final_mask": final_mask.markdown,
+    "choices": choices.markdown,
     "parity": parity_section,
     "trigger": trigger_section,
 }

@@ -54,7 +54,7 @@ def launched(command: list[str], count: int) -> list[subprocess.CompletedProcess
 @pytest.mark.parametrize("text", ["", "two", "0", "-1"])
 def test_a_number_of_processes_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", text)
-    with pytest.raises(UsageError, match="WORLD_SIZE=.*: expected a positive whole number"):
+    with pytest.raises(UsageError, match=r"WORLD_SIZE=.*: expected a positive whole number"):
         processes.check_alone("bench run")
 
 
@@ -87,6 +87,8 @@ def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -
         (lambda out: mw.attack("badnets", "embedded", "digits", 0, out), "attack"),
         (lambda out: mw.merge(STATIC, out), "merge: ties"),
         (lambda out: mw.merge({**STATIC, "surgery": {}}, out), "merge: ties"),
+        (lambda out: mw.merge({**STATIC, "merge_method": "fisher"}, out), "merge: fisher"),
+        (lambda out: mw.merge({**STATIC, "merge_method": "regmean"}, out), "merge: regmean"),
         (lambda out: pretrain([], out), "pretrain"),
         (lambda out: run_plan(UNOPENED, out), "bench run"),
         (lambda out: run_demo(out, ["digits", "shapes"]), "demo"),

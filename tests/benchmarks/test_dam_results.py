@@ -15,6 +15,7 @@ from mergeward import progress
 from mergeward.merge.registry import method
 
 contest = importlib.import_module("time_to_result")
+choices = importlib.import_module("choices")
 final_mask = importlib.import_module("final_mask")
 
 
@@ -91,8 +92,29 @@ def test_draws_are_shown_with_their_spread() -> None:
     assert "| one draw | 2 | 60.00 | 14.14 | 25.00 | 0.00 |" in text
 
 
+def test_choices_are_held_against_the_defaults_seed_by_seed() -> None:
+    runs = {
+        choices.DEFAULTS: [
+            {"accuracy": 0.5, "attack_success": 0.9},
+            {"accuracy": 0.6, "attack_success": 0.8},
+        ],
+        "other": [{"accuracy": 0.52, "attack_success": 0.7}, {"accuracy": 0.59, "attack_success": 0.6}],
+    }
+    text = choices.markdown({"small": {"setting": {"seeds": 2}, "found": runs}})
+    assert "| the defaults | 55.0 | – | – | – | 85.0 |" in text
+    assert "| other | 55.5 | 0.5 | -1.0 | 2.0 | 65.0 |" in text
+
+
+def test_every_choice_is_one_that_dam_knows_and_does_not_have_by_default() -> None:
+    dam = method("dam")
+    defaults = dam.parameters().model_dump()
+    for changed in choices.CHOICES.values():
+        dam.parameters(**{**choices.LEARNING, **changed})
+        assert all(defaults[name] != value for name, value in changed.items())
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["time_to_result", "final_mask"])
+@pytest.mark.parametrize("script", ["time_to_result", "final_mask", "choices"])
 def test_the_quick_run_is_not_made_twice(repository: Path, tmp_path: Path, script: str) -> None:
     figures, cache = tmp_path / "figures.json", tmp_path / "cache"
     options = ["--quick", "--cache", str(cache), "--json", str(figures)]

@@ -121,3 +121,8 @@ def test_values_that_are_set_have_types() -> None:
 def test_what_is_no_assignment_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--set"):
         assignments([text])
+
+
+def test_a_parameter_that_is_set_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="--set a: given twice"):
+        assignments(["a=1", "b=1", "a=2"])

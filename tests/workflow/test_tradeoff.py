@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_a_point_is_what_merge_and_evaluate_give(pool: Any, tmp_path: Path) -> N
     assert found.base.accuracy.keys() == {"warm", "cold"}
 
 
-def test_what_cannot_be_drawn_is_refused_before_any_merge(pool: Any) -> None:
+def test_what_cannot_be_drawn_is_refused_before_any_merge(pool: Any, tmp_path: Path) -> None:
     def refused(kind: type[Exception], match: str, alphas: list[float], **changed: Any) -> None:
         options = {key: changed.pop(key) for key in ("clean",) if key in changed}
         with pytest.raises(kind, match=match):
@@ -62,6 +63,11 @@ def test_what_cannot_be_drawn_is_refused_before_any_merge(pool: Any) -> None:
     only_warm = [{"model": str(pool.clean), "task": "warm"}]
     refused(UsageError, "the trigger is for task 'cold'", [1.0], models=only_warm)
     refused(UsageError, "none of the recipe's models", [1.0], models=only_warm, clean=pool.other)
+    refused(UsageError, "one of the recipe's models already", [1.0], clean=pool.backdoored)
+    refused(UsageError, "one of the recipe's models already", [1.0], clean=pool.clean)
+    copied = tmp_path / "copied"
+    shutil.copytree(pool.backdoored, copied)
+    refused(UsageError, "carries a backdoor, and so is no clean control", [1.0], clean=copied)
 
 
 def noted_merges(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:

@@ -1,4 +1,6 @@
-"""Runs a few steps of FusionBench's own learning merges on a tiny encoder, and prints what they learnt.
+"""Runs FusionBench's own adaptive merges on a tiny encoder, and prints what they come to.
+
+Those that learn take a few steps; Fisher merging and RegMean measure the models on all images.
 
 Its output is kept as `tests/merge/adaptive/fusion_bench_learning.json`; the test there makes the same inputs.
 The classes are driven as their own commands drive them, but for what they would fetch: models, images and
@@ -13,7 +15,7 @@ import importlib
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +39,10 @@ from fusion_bench.method.concrete_subspace.clip_post_defense import (
 from fusion_bench.method.concrete_subspace.clip_safe_concrete_adamerging import (
     ConcreteSafeTaskWiseAdaMergingForCLIP,
 )
+from fusion_bench.method.fisher_merging import clip_fisher_merging
+from fusion_bench.method.fisher_merging.fisher_merging import merging_with_fisher_weights
+from fusion_bench.method.regmean import clip_regmean
+from fusion_bench.method.regmean.regmean import merging_with_regmean_weights
 from omegaconf import DictConfig
 from stand_in import Driven, Fabric
 from torch import Tensor, nn
@@ -48,6 +54,7 @@ IMAGES, SIDE, CELL = 4, 224, 56
 WIDTH, FEATURES, CLASSES = 8, 5, 3
 MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.3, 0.2)
 STEPS, SURGERY_STEPS, NOISE_SEED = 4, 40, 7
+STATISTICS_BATCH, OFF_DIAGONAL = 2, 0.8
 NEVER = 10**9
 NUMBERS = {
     "optimizer": "adam",
@@ -147,7 +154,7 @@ class Made(Driven):
 
     def compute_logits(self, module: Any, images: Any, task: str) -> Tensor:
         """Return the logits of images; some classes hand over the whole batch."""
-        pixels = images[0] if isinstance(images, tuple) else images
+        pixels = images[0] if isinstance(images, tuple | list) else images
         return module(pixels) @ torch.from_numpy(self._made["heads"][task]).T
 
     def compute_features(self, module: Any, images: Tensor) -> Tensor:
@@ -211,6 +218,71 @@ def surgery() -> dict[str, Any]:
     }
 
 
+def fisher() -> dict[str, Any]:
+    """Return the weights merged by Fisher values that the class estimates in batches."""
+    clip_fisher_merging.CLIPDataset = _as_it_is
+
+    def values(made: Made, task: str, model: nn.Module) -> dict[str, Tensor]:
+        names = list(dict(model.named_parameters()))
+        algorithm = clip_fisher_merging.FisherMergingForCLIPVisionModel
+        return algorithm.get_fisher_weights(_measuring(made), task, model, _pixels(made, task), names)
+
+    return _merged_by(
+        values, partial(merging_with_fisher_weights, fisher_scaling_coefficients=torch.ones(2) / 2)
+    )
+
+
+def regmean() -> dict[str, Any]:
+    """Return the weights merged by Gram matrices that the class takes from the layers' inputs."""
+    clip_regmean.CLIPDataset = _as_it_is
+
+    def grams(made: Made, task: str, model: nn.Module) -> dict[str, Tensor]:
+        layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        algorithm = clip_regmean.RegMeanAlgorithmForCLIP
+        return algorithm.get_regmean_weights(_measuring(made), task, model, _pixels(made, task), layers)
+
+    return _merged_by(grams, partial(merging_with_regmean_weights, reduce_non_diagonal_ratio=OFF_DIAGONAL))
+
+
+def _merged_by(
+    measure: Callable[[Made, str, nn.Module], dict[str, Tensor]], merge: Callable[..., dict[str, Tensor]]
+) -> dict[str, Any]:
+    made = type("Driven", (Made, _Bare), {})()
+    models = {task: made.modelpool.load_model(task) for task in TASKS}
+    measured = [measure(made, task, model) for task, model in models.items()]
+    names = dict(next(iter(models.values())).named_parameters())
+    stacked = {name: [model.get_parameter(name).detach() for model in models.values()] for name in names}
+    return {name: _listed(value) for name, value in merge(stacked, measured).items()}
+
+
+def _measuring(made: Made) -> Any:
+    """Return what the methods that measure a model ask of their class."""
+    return SimpleNamespace(
+        clip_processor=None,
+        dataloader_kwargs={"batch_size": STATISTICS_BATCH},
+        fabric=SimpleNamespace(setup=lambda one: one, setup_dataloaders=lambda one: one),
+        config=SimpleNamespace(num_fisher_examples=IMAGES),
+        num_regmean_examples=IMAGES,
+        compute_logits=made.compute_logits,
+    )
+
+
+def _pixels(made: Made, task: str) -> list[tuple[Tensor, int]]:
+    [(images, _)] = made.get_shuffled_test_loader_iter(task)
+    return [(image, 0) for image in images]
+
+
+class _Bare:
+    """In the place of a class of which one function alone is called."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+
+
+def _as_it_is(dataset: Any, _: Any) -> Any:
+    return dataset
+
+
 def _started(made: Any, *given: Any, **options: Any) -> Any:
     """Make the modules of surgery from the seed, in the type of all models here."""
     torch.manual_seed(NOISE_SEED)  # noqa: TID251 - where PyTorch's linear layers start from
@@ -244,6 +316,8 @@ def main() -> None:
         "awm": lambda: post_defense(PostDefenseAWMAlgorithmForCLIP),
         "sau": lambda: post_defense(PostDefenseSAUAlgorithmForCLIP),
         "surgery": surgery,
+        "fisher": fisher,
+        "regmean": regmean,
     }
     # SAU's class asks for a task's names only to count them
     clip_post_defense.get_classnames_and_templates = lambda _: (range(CLASSES), None)

@@ -63,9 +63,14 @@ def assignments(texts: list[str] | None) -> dict[str, Any]:
     """Return what `--set KEY=VALUE` sets; values are YAML, so that numbers are numbers.
 
     Raises:
-        UsageError: One is not of that form.
+        UsageError: One is not of that form, or two set the same.
     """
-    return dict(_assignment(text) for text in texts or [])
+    found: dict[str, Any] = {}
+    for key, value in map(_assignment, texts or []):
+        if key in found:
+            raise UsageError(f"--set {key}: given twice")
+        found[key] = value
+    return found
 
 
 def _assignment(text: str) -> tuple[str, Any]:

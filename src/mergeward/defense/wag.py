@@ -2,8 +2,7 @@
 
 Arora et al. (2024) average models trained for one same task, of which only some carry a backdoor, or each
 another one: what they share stays, and what one alone has is divided by their number. So the other models
-should
-do what the merged model does: another merge for the same tasks, say without the contribution that is
+should do what the merged model does: another merge for the same tasks, say without the contribution that is
 distrusted. A model of another task, or the base itself, is an average as well, and takes the merged model's
 tasks down with the backdoor. A backdoor that most of the models share stays.
 """

@@ -57,7 +57,8 @@ class MethodInfo(Record):
         model_parameters: Model of `models[].parameters`. The recipe's `parameters` may hold these keys too,
             as defaults for every model.
         needs_images: Whether it learns from unlabelled images.
-        any_device: For adaptive methods, whether it computes on CUDA devices too; static ones all do.
+        any_device: For adaptive methods, whether it computes on CUDA devices too, and in several processes
+            that share its images. Static ones do the former, and none the latter.
         learns_masks: Whether it learns masks, which can be saved and used again.
         needs_base: Whether its arithmetic uses the base's weights.
         min_contributions: The fewest contributions it is defined for.

@@ -92,7 +92,7 @@ def merge(  # noqa: PLR0913 - one argument an option
     Raises:
         RecipeError: The recipe is malformed.
         UsageError: There is no such method, task or device, the method cannot do what is asked, or a
-            launcher started several processes for a static one.
+            launcher started several processes for one that does not learn in steps.
         CheckpointError: A file is missing, malformed, hostile, no fine-tune of the base, or
             not what was audited.
         UnsupportedError: The method does not apply to these models, or there is no such processor.
@@ -107,7 +107,7 @@ def merge(  # noqa: PLR0913 - one argument an option
     check_device(recipe, info, place)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
-        if info.kind == "adaptive":
+        if info.any_device:
             stack.enter_context(joined(place))
         else:
             check_alone(f"merge: {info.name}")

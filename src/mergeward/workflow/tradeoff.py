@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mergeward.attack import SavedTrigger, load_trigger
-from mergeward.checkpoint import digest_all, vacant, whole_tensors
+from mergeward.checkpoint import carries_mark, digest_all, open_contribution, vacant, whole_tensors
 from mergeward.checkpoint.atomic import resumable_directory
 from mergeward.compute import find_device, use_threads
 from mergeward.errors import UsageError
@@ -31,7 +31,7 @@ from mergeward.workflow.finished import Finished
 from mergeward.workflow.job import as_recipe, checked_method, open_job
 from mergeward.workflow.learning import SECONDS, learning_identity, learning_setting
 from mergeward.workflow.merge import check_device
-from mergeward.workflow.opened import PreparedTask, open_base, open_task
+from mergeward.workflow.opened import PreparedTask, open_base, open_base_file, open_task
 
 FIGURES, PICTURE = "tradeoff.json", "tradeoff.svg"
 
@@ -71,8 +71,9 @@ def tradeoff(  # noqa: PLR0913 - one argument an option
 
     Raises:
         UsageError: The method has no alpha, no or a repeated alpha is given, the trigger is for none of the
-            recipe's tasks, there is nothing to put `clean` in place of, there is no such device or the merge
-            cannot compute there, or a launcher started several processes.
+            recipe's tasks, there is nothing to put `clean` in place of, `clean` is one of the recipe's models
+            or says that it carries a backdoor, there is no such device or the merge cannot compute there, or
+            a launcher started several processes.
         RecipeError: The recipe is malformed, or an alpha out of range.
         CheckpointError: A file is missing, malformed, hostile, or no fine-tune of the base.
         DataError: A task cannot be read.
@@ -91,6 +92,8 @@ def tradeoff(  # noqa: PLR0913 - one argument an option
     check_device(recipe, checked_method(recipe)[0], place)
     saved = load_trigger(trigger)
     controls = {} if clean is None else {a: _replaced(one, trigger, clean) for a, one in recipes.items()}
+    if clean is not None:
+        _check_unmarked(clean, recipe.base)
     with ExitStack() as stack:
         stack.enter_context(use_threads(threads))
         folder = None
@@ -142,18 +145,30 @@ def _at(recipe: Recipe, alpha: float) -> Recipe:
 
 
 def _replaced(recipe: Recipe, attacker: str | Path, clean: str | Path) -> Recipe:
-    def same(model: str) -> bool:
-        return Path(model).resolve() == Path(attacker).resolve()
+    def same(model: str, other: str | Path) -> bool:
+        return Path(model).resolve() == Path(other).resolve()
 
-    if not any(same(entry.model) for entry in recipe.models):
+    if not any(same(entry.model, attacker) for entry in recipe.models):
         raise UsageError(
             f"{attacker}: none of the recipe's models, so that nothing is there to put {clean} for"
         )
+    if any(same(entry.model, clean) for entry in recipe.models):
+        raise UsageError(
+            f"{clean}: one of the recipe's models already; the control takes another one of {attacker}'s task"
+        )
     models = tuple(
-        entry.model_copy(update={"model": str(clean)}) if same(entry.model) else entry
+        entry.model_copy(update={"model": str(clean)}) if same(entry.model, attacker) else entry
         for entry in recipe.models
     )
     return recipe.model_copy(update={"models": models})
+
+
+def _check_unmarked(clean: str | Path, base: str) -> None:
+    with open_base_file(base) as origin, open_contribution(clean, origin) as control:
+        if carries_mark(control):
+            raise UsageError(
+                f"{clean}: says of itself that it carries a backdoor, and so is no clean control"
+            )
 
 
 @dataclass(frozen=True)

@@ -70,13 +70,6 @@ def test_mergelm_squares_sums_over_batches(model, batch_size):
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-12)
 
 
-def test_only_mergelm_depends_on_the_batches(model):
-    for estimate in ("exact", "mergelm"):
-        small, large = (estimated(model, estimate=estimate, batch_size=size) for size in (2, 8))
-        same = all(torch.equal(small[name], value) for name, value in large.items())
-        assert same == (estimate == "exact")
-
-
 def test_the_expectation_takes_few_pulls_where_predictions_are_sure():
     logits = torch.tensor([[0.0, 0.5, -1.0, 0.2], [30.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
     image, pulls = expectation(logits)

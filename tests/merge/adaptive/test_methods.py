@@ -259,6 +259,8 @@ def test_only_what_learns_coefficients_is_told_how_fine_they_are(info):
     ("name", "given", "effective"),
     [
         ("dam", {"shared_loss": "total", "variant": "released"}, {"shared_loss": "total"}),
+        ("fisher", {"batch_size": 8}, {"batch_size": 8, "estimate": "mergelm"}),
+        ("fisher", {"batch_size": 8, "estimate": "monte_carlo"}, {"batch_size": 8, "estimate": "mergelm"}),
         ("adamerging", {"density": 0.2}, {"density": 0.2, "vectors": "ties"}),
         ("adamerging", {"density": 0.2, "vectors": "plain"}, {"density": 0.3, "vectors": "ties"}),
         *(

@@ -1,4 +1,4 @@
-"""The first steps of learning merges against FusionBench 0.2.33, by what its own classes learnt.
+"""Adaptive merges, of those that learn the first steps, against FusionBench 0.2.33, by what its classes made.
 
 `benchmarks/peers/drivers/record_learning.py` wrote `fusion_bench_learning.json` from the same inputs, with
 masks drawn, and surgery started, from a generator of the same seed.
@@ -20,7 +20,14 @@ from mergeward.defense.awm import AwmParameters
 from mergeward.defense.problem import HardenProblem
 from mergeward.defense.sau import SauParameters, adversary
 from mergeward.defense.session import as_merge
-from mergeward.merge.adaptive import AdaptiveProblem, UnlabelledTask, mask_learning, surgery
+from mergeward.merge.adaptive import (
+    AdaptiveProblem,
+    UnlabelledTask,
+    fisher,
+    mask_learning,
+    regmean,
+    surgery,
+)
 from mergeward.merge.adaptive.adamerging import AdaMergingParameters, fit_coefficients
 from mergeward.merge.adaptive.concrete import ConcreteAdaMergingParameters, ConcreteTaskArithmeticParameters
 from mergeward.merge.adaptive.dam import DamParameters
@@ -33,6 +40,7 @@ IMAGES, SIDE, CELL = 4, 224, 56
 WIDTH, FEATURES, CLASSES = 8, 5, 3
 MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.3, 0.2)
 STEPS, SURGERY_STEPS, NOISE_SEED = 4, 40, 7
+STATISTICS_BATCH, OFF_DIAGONAL = 2, 0.8
 
 COMMON = {"steps": STEPS, "batch_size": IMAGES}
 MASKS = {**COMMON, "mask_lr": 0.05, "temperature": 0.5}
@@ -183,6 +191,26 @@ def test_surgery_agrees(problem, recorded, monkeypatch):
     for task, parts in recorded["surgery"].items():
         close(repairs[task].down, parts["down"])
         close(repairs[task].up, parts["up"])
+
+
+def fisher_merged(problem):
+    asked = fisher.FisherParameters(estimate="mergelm", batch_size=STATISTICS_BATCH, images=IMAGES)
+    return fisher.run(problem, asked)
+
+
+def regmean_merged(problem):
+    asked = regmean.RegMeanParameters(off_diagonal=OFF_DIAGONAL, ridge=0, images=IMAGES)
+    return regmean.run(problem, asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "merged"), [("fisher", fisher_merged), ("regmean", regmean_merged)], ids=["fisher", "regmean"]
+)
+def test_measuring_merges_agree(problem, recorded, name, merged):
+    found = merged(dataclasses.replace(problem, claims=TASKS)).weights
+    assert found.keys() == recorded[name].keys()
+    for tensor, weights in recorded[name].items():
+        close(found[tensor], weights)
 
 
 def hardened(problem):

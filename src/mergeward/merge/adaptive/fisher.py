@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
@@ -44,7 +44,7 @@ class FisherParameters(Parameters):
         default=256, ge=1, description="adapt images a contribution, at most (MergeLM, FusionBench: 256)"
     )
     batch_size: int = Field(
-        default=32, ge=1, description="images a batch; matters to `mergelm` only (FusionBench: 32)"
+        default=32, ge=1, description="with `mergelm`, images whose gradients are summed (FusionBench: 32)"
     )
     normalize: bool = Field(
         default=True,
@@ -55,6 +55,14 @@ class FisherParameters(Parameters):
         gt=0,
         description="added to every value of the Fisher (MergeLM: 1e-6): where all are small, the mean",
     )
+
+    @model_validator(mode="after")
+    def _check_batch_size(self) -> FisherParameters:
+        if self.estimate != "mergelm" and "batch_size" in self.model_fields_set:
+            raise ValueError(
+                f"batch_size: has no effect with `estimate: {self.estimate}`; `mergelm` sums over batches"
+            )
+        return self
 
 
 def run(problem: AdaptiveProblem, parameters: FisherParameters) -> AdaptiveResult:
