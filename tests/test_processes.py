@@ -54,7 +54,7 @@ def launched(command: list[str], count: int) -> list[subprocess.CompletedProcess
 @pytest.mark.parametrize("text", ["", "two", "0", "-1"])
 def test_a_number_of_processes_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", text)
-    with pytest.raises(UsageError, match="WORLD_SIZE=.*: expected a positive whole number"):
+    with pytest.raises(UsageError, match=r"WORLD_SIZE=.*: expected a positive whole number"):
         processes.check_alone("bench run")
 
 
