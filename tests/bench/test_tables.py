@@ -127,6 +127,34 @@ def test_the_control_of_another_trigger_or_method_is_none_of_ours() -> None:
     assert attacked[1].difference is None
 
 
+def test_a_control_that_lacks_a_seed_is_none() -> None:
+    whole = three_seeds()
+    first = next(row for row in whole.cells if row.kind == "clean merge")
+    (line,) = (line for line in summarise(without(whole, first)) if line.kind == "attacked merge")
+    assert line.clean_success is None
+    assert line.difference is None
+    assert line.retrain_success is not None
+
+
+def without(run: RunFile, row: CellRow) -> RunFile:
+    return replace(run, cells=tuple(one for one in run.cells if one is not row))
+
+
+def test_what_another_attacker_aims_at_is_no_transfer() -> None:
+    def aimed(at: str, other: str) -> tuple[Measured, ...]:
+        return (
+            Measured("success", at, Rate(90, 100), "two", at, "red"),
+            Measured("transfer", other, Rate(80, 100), "two", at, "red"),
+            Measured("transfer", "mild", Rate(10, 100), "two", at, "red"),
+        )
+
+    both = (Measured("accuracy", "mild", Rate(50, 100)), *aimed("warm", "cold"), *aimed("cold", "warm"))
+    one = (Measured("accuracy", "mild", Rate(50, 100)), *aimed("warm", "cold"))
+    lines = summarise(run_of((cell("attacked merge", 0, "two"), both), (cell("clean merge", 0), one)))
+    found = [line.transfer.mean if line.transfer else None for line in lines]
+    assert found == pytest.approx([0.1, 0.45])
+
+
 def test_failed_cells_are_no_part_of_a_mean() -> None:
     run = run_of((cell("clean merge", 0), rates(70)), (cell("clean merge", 1, status="failed"), ()))
     (line,) = summarise(run)

@@ -32,8 +32,9 @@ class Line:
         success: Attack success on the attacked task; of an attack with several attackers, the mean of theirs.
         untriggered: The same without the trigger: what the model says of such images in any case.
         clean_success: The same trigger on the merge of clean contributions by the same method: the control.
-        retrain_success: The same trigger on the merge with a clean retrain in the attacker's place.
-        transfer: Mean over the tasks that the trigger does not aim at.
+            None unless it was measured for every seed.
+        retrain_success: The same trigger on the merge with a clean retrain in the attacker's place; likewise.
+        transfer: Mean over the tasks that no trigger of the attack aims at.
         accuracy_by_task: Accuracy of each task.
         merge_seconds: Mean over the seeds.
         merge_peak_bytes: The most over the seeds.
@@ -128,6 +129,9 @@ def _control(run: RunFile, rows: Sequence[CellRow], kind: str, trigger: str) -> 
         and trigger in _triggers(run, row)
         and any(_corresponds(row, attacked) for attacked in rows)
     ]
+    measured = {row.seed for row in controls}
+    if not all(row.seed in measured for row in rows):  # the difference would be one of seeds, too
+        return None
     return _estimate(run, controls, "success", trigger)
 
 
@@ -149,7 +153,9 @@ def _estimate(run: RunFile, rows: Sequence[CellRow], measure: Measure, trigger: 
 
 
 def _rates(run: RunFile, row: CellRow, measure: Measure, trigger: str) -> list[Rate]:
-    return [one.rate for one in run.rates[row.cell] if one.measure == measure and one.attack == trigger]
+    own = [one for one in run.rates[row.cell] if one.attack == trigger]
+    aims = {one.task for one in own if one.measure == "success"} if measure == "transfer" else set()
+    return [one.rate for one in own if one.measure == measure and one.task not in aims]
 
 
 def _by_task(run: RunFile, rows: Sequence[CellRow]) -> dict[str, Estimate]:
