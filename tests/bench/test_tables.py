@@ -103,6 +103,8 @@ def test_an_attacked_merge_stands_beside_its_controls() -> None:
     assert attacked.difference == pytest.approx(0.79)
     assert attacked.retrain_success.mean == pytest.approx(0.21)
     assert attacked.transfer.mean == pytest.approx(0.45)
+    assert attacked.clean_transfer is not None
+    assert attacked.clean_transfer.mean == pytest.approx(0.16 / 3)  # half of 10, 11 and 12, in whole images
     assert attacked.merge_seconds == 2.0
     assert set(attacked.accuracy_by_task) == set(TASKS)
 
@@ -184,6 +186,16 @@ def test_names_do_not_break_a_table() -> None:
     run = run_of((cell("clean merge", 0, method="a|b_c<&%"), rates(70)))
     assert "a\\|b\\_c&lt;&%" in export(run, "md")
     assert r"a|b\_c<\&\%" in export(run, "latex")
+
+
+def test_columns_that_no_line_fills_are_left_out() -> None:
+    run = run_of((cell("clean merge", 0), rates(70)))
+    assert export(run, "md").splitlines() == [
+        "| kind | attack | method | defense | seeds | accuracy % |",
+        "| --- | --- | --- | --- | ---: | ---: |",
+        "| clean merge | none | ties | none | 1 | 70.0 [63.2\N{EN DASH}75.7] |",
+    ]
+    assert r"\begin{tabular}{llllrr}" in export(run, "latex")
 
 
 def test_a_form_that_there_is_not() -> None:

@@ -35,6 +35,7 @@ class Line:
             None unless it was measured for every seed.
         retrain_success: The same trigger on the merge with a clean retrain in the attacker's place; likewise.
         transfer: Mean over the tasks that no trigger of the attack aims at.
+        clean_transfer: The control of that: on the merge of clean contributions, for every seed.
         accuracy_by_task: Accuracy of each task.
         merge_seconds: Mean over the seeds.
         merge_peak_bytes: The most over the seeds.
@@ -57,6 +58,7 @@ class Line:
     clean_success: Estimate | None
     retrain_success: Estimate | None
     transfer: Estimate | None
+    clean_transfer: Estimate | None
     accuracy_by_task: Mapping[str, Estimate]
     merge_seconds: float | None
     merge_peak_bytes: int | None
@@ -108,9 +110,10 @@ def _line(run: RunFile, rows: Sequence[CellRow], trigger: str) -> Line:
         accuracy=estimate([_rates(run, row, "accuracy", "") for row in rows]),
         success=_estimate(run, rows, "success", trigger),
         untriggered=_estimate(run, rows, "untriggered", trigger),
-        clean_success=_control(run, rows, "clean merge", trigger) if attacked else None,
-        retrain_success=_control(run, rows, "clean retrain", trigger) if attacked else None,
+        clean_success=_control(run, rows, "clean merge", "success", trigger) if attacked else None,
+        retrain_success=_control(run, rows, "clean retrain", "success", trigger) if attacked else None,
         transfer=_estimate(run, rows, "transfer", trigger),
+        clean_transfer=_control(run, rows, "clean merge", "transfer", trigger) if attacked else None,
         accuracy_by_task=_by_task(run, rows),
         merge_seconds=_mean(row.merge_seconds for row in rows),
         merge_peak_bytes=max((row.merge_peak_bytes for row in rows if row.merge_peak_bytes), default=None),
@@ -120,8 +123,10 @@ def _line(run: RunFile, rows: Sequence[CellRow], trigger: str) -> Line:
     )
 
 
-def _control(run: RunFile, rows: Sequence[CellRow], kind: str, trigger: str) -> Estimate | None:
-    """Return the success of the same triggers on merges that no attacker touched, seed by seed."""
+def _control(
+    run: RunFile, rows: Sequence[CellRow], kind: str, measure: Measure, trigger: str
+) -> Estimate | None:
+    """Return what the same triggers do on merges that no attacker touched, seed by seed."""
     controls = [
         row
         for row in run.done
@@ -132,7 +137,7 @@ def _control(run: RunFile, rows: Sequence[CellRow], kind: str, trigger: str) -> 
     measured = {row.seed for row in controls}
     if not all(row.seed in measured for row in rows):  # the difference would be one of seeds, too
         return None
-    return _estimate(run, controls, "success", trigger)
+    return _estimate(run, controls, measure, trigger)
 
 
 def _corresponds(control: CellRow, attacked: CellRow) -> bool:
