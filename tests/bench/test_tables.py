@@ -219,7 +219,9 @@ def test_what_was_not_measured_and_what_differs_is_told() -> None:
     assert missing(whole) == 0
     assert missing(replace(whole, planned=len(whole.cells) + 2)) == 2
     assert differing(whole, whole) == ()
-    assert differing(whole, replace(whole, about={**whole.about, "base": "another"})) == ("base",)
+    assert differing(whole, replace(whole, about={**whole.about, "base": "another"})) == ("another base",)
+    first, second = (replace(whole, about={"suite": {"name": "s", "seeds": seeds}}) for seeds in ([0], [1]))
+    assert differing(first, second) == ("another suite: seeds [0] there, [1] here",)
 
 
 def test_what_one_run_lacks_is_a_change() -> None:
