@@ -150,11 +150,17 @@ def undefended_is_open(lines: Sequence[Line]) -> Verdict:
     over_all = [rate for line in found if (rate := _over_all_tasks(line)) is not None]
     told = f"{span(found)}; over all tasks "
     told += f"{percent(min(over_all))} to {percent(max(over_all))} %" if over_all else "not measured"
-    return of_share((success(line) > 0.7 and (_over_all_tasks(line) or 1.0) > 0.35 for line in found), told)
+    return of_share((success(line) > 0.7 and _is_open_over_all(line) for line in found), told)
+
+
+def _is_open_over_all(line: Line) -> bool:
+    """Whether success over all tasks is above 35 %, or was not measured."""
+    rate = _over_all_tasks(line)
+    return rate is None or rate > 0.35
 
 
 def _over_all_tasks(line: Line) -> float | None:
-    """Return the mean over the backdoored tasks and those that the triggers do not aim at."""
+    """Return the mean over the backdoored tasks and those that no trigger aims at."""
     if line.transfer is None:
         return None
     others = len(line.tasks) - BACKDOORED

@@ -90,6 +90,7 @@ def a_line(
         clean_success=Estimate(0.1, 0.1, 0.1, 3) if kind == "attacked merge" else None,
         retrain_success=None,
         transfer=None,
+        clean_transfer=None,
         accuracy_by_task={"warm": Estimate(0.5, 0.4, 0.6, 3), "cold": Estimate(0.5, 0.4, 0.6, 3)},
         merge_seconds=None,
         merge_peak_bytes=None,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from mergeward.errors import OutputError
-from mergeward.output import replaceable, replaced
+from mergeward.output import replaceable, replaced, system_errors
 
 
 def test_a_file_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
@@ -56,3 +59,14 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path, place
 def test_asking_leaves_nothing(tmp_path: Path) -> None:
     replaceable(tmp_path / "new" / "file.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_safetensors_meets_on_a_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "tensors.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory"), system_errors():
+        save_file({"tensor": np.zeros(3)}, path)
+
+
+def test_other_errors_of_safetensors_stay_what_they_are() -> None:
+    with pytest.raises(SafetensorError, match="no header"), system_errors():
+        raise SafetensorError("no header")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from mergeward.errors import OutputError
 
@@ -71,6 +74,26 @@ def try_writing_under(folder: Path) -> None:
     nearest = next(one for one in (folder, *folder.parents) if one.exists())
     with tempfile.TemporaryFile(dir=nearest):
         pass
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Raise what safetensors meets as it writes, a full disk say, as the error of the system that it is.
+
+    Raises:
+        OSError: The system refused something inside the block.
+
+    Example:
+        >>> with system_errors():  # doctest: +SKIP
+        ...     save_file(tensors, path)
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        if told is None:
+            raise
+        raise OSError(number := int(told[1]), os.strerror(number)) from error
 
 
 def _flush(path: Path) -> None:

@@ -12,13 +12,30 @@ from pathlib import Path
 import pytest
 
 from bench_runs import figures, full_disk
+from mergeward.bench import store
 from mergeward.bench.engine import workshop_at
 from mergeward.bench.outdated import Outdated
 from mergeward.bench.run import Plan, RunSummary, Step, run_plan
-from mergeward.bench.store import RunFile, read_run
+from mergeward.bench.store import RunFile, open_run, read_run
 from mergeward.errors import OutputError
 
 Planned = Callable[[], Plan]
+
+
+def test_a_run_killed_as_its_file_is_made_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_insert_about", interrupted)
+        with pytest.raises(KeyboardInterrupt), open_run(path, {}, planned=1, resume=False):
+            pass
+    assert path.exists()
+    with open_run(path, {}, planned=1, resume=True) as writer:
+        assert writer.finished() == frozenset()
+    assert read_run(path).planned == 1
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_run_stopped_at_any_cell_goes_on(

@@ -35,6 +35,8 @@ def test_members_are_kept_by_name_and_their_controls_stay(suite_of: Make) -> Non
         narrowed(suite, {"method": ["tie"]})
     with pytest.raises(UsageError, match="did you mean 'method'"):
         narrowed(suite, {"metod": ["ties"]})
+    with pytest.raises(UsageError, match="seeds 0, 0: expected every seed once"):
+        narrowed(suite, {}, seeds=[0, 0])
 
 
 def test_a_task_without_data_and_a_class_that_there_is_not(

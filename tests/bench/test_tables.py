@@ -103,6 +103,8 @@ def test_an_attacked_merge_stands_beside_its_controls() -> None:
     assert attacked.difference == pytest.approx(0.79)
     assert attacked.retrain_success.mean == pytest.approx(0.21)
     assert attacked.transfer.mean == pytest.approx(0.45)
+    assert attacked.clean_transfer is not None
+    assert attacked.clean_transfer.mean == pytest.approx(0.16 / 3)  # half of 10, 11 and 12, in whole images
     assert attacked.merge_seconds == 2.0
     assert set(attacked.accuracy_by_task) == set(TASKS)
 
@@ -125,6 +127,34 @@ def test_the_control_of_another_trigger_or_method_is_none_of_ours() -> None:
     assert attacked[0].clean_success.mean == 0.1
     assert attacked[1].clean_success is None
     assert attacked[1].difference is None
+
+
+def test_a_control_that_lacks_a_seed_is_none() -> None:
+    whole = three_seeds()
+    first = next(row for row in whole.cells if row.kind == "clean merge")
+    (line,) = (line for line in summarise(without(whole, first)) if line.kind == "attacked merge")
+    assert line.clean_success is None
+    assert line.difference is None
+    assert line.retrain_success is not None
+
+
+def without(run: RunFile, row: CellRow) -> RunFile:
+    return replace(run, cells=tuple(one for one in run.cells if one is not row))
+
+
+def test_what_another_attacker_aims_at_is_no_transfer() -> None:
+    def aimed(at: str, other: str) -> tuple[Measured, ...]:
+        return (
+            Measured("success", at, Rate(90, 100), "two", at, "red"),
+            Measured("transfer", other, Rate(80, 100), "two", at, "red"),
+            Measured("transfer", "mild", Rate(10, 100), "two", at, "red"),
+        )
+
+    both = (Measured("accuracy", "mild", Rate(50, 100)), *aimed("warm", "cold"), *aimed("cold", "warm"))
+    one = (Measured("accuracy", "mild", Rate(50, 100)), *aimed("warm", "cold"))
+    lines = summarise(run_of((cell("attacked merge", 0, "two"), both), (cell("clean merge", 0), one)))
+    found = [line.transfer.mean if line.transfer else None for line in lines]
+    assert found == pytest.approx([0.1, 0.45])
 
 
 def test_failed_cells_are_no_part_of_a_mean() -> None:
@@ -158,6 +188,16 @@ def test_names_do_not_break_a_table() -> None:
     assert r"a|b\_c<\&\%" in export(run, "latex")
 
 
+def test_columns_that_no_line_fills_are_left_out() -> None:
+    run = run_of((cell("clean merge", 0), rates(70)))
+    assert export(run, "md").splitlines() == [
+        "| kind | attack | method | defense | seeds | accuracy % |",
+        "| --- | --- | --- | --- | ---: | ---: |",
+        "| clean merge | none | ties | none | 1 | 70.0 [63.2\N{EN DASH}75.7] |",
+    ]
+    assert r"\begin{tabular}{llllrr}" in export(run, "latex")
+
+
 def test_a_form_that_there_is_not() -> None:
     with pytest.raises(UsageError, match="did you mean 'json'"):
         export(three_seeds(), "jsn")
@@ -179,7 +219,9 @@ def test_what_was_not_measured_and_what_differs_is_told() -> None:
     assert missing(whole) == 0
     assert missing(replace(whole, planned=len(whole.cells) + 2)) == 2
     assert differing(whole, whole) == ()
-    assert differing(whole, replace(whole, about={**whole.about, "base": "another"})) == ("base",)
+    assert differing(whole, replace(whole, about={**whole.about, "base": "another"})) == ("another base",)
+    first, second = (replace(whole, about={"suite": {"name": "s", "seeds": seeds}}) for seeds in ([0], [1]))
+    assert differing(first, second) == ("another suite: seeds [0] there, [1] here",)
 
 
 def test_what_one_run_lacks_is_a_change() -> None:

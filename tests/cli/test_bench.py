@@ -126,7 +126,7 @@ def test_failed_cells_are_listed_and_the_exit_code_says_so(
     assert run(["bench", "run", "one.yaml", "--data", "data", "--base", str(tiny_clip)]) == 1
     error = capsys.readouterr().err
     assert "1 failed" in error
-    assert "error: clean merge nuslerp seed 0: " in error
+    assert "error: clean merge: nuslerp seed 0: " in error
 
 
 @pytest.mark.parametrize(

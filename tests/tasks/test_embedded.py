@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from images import assert_disjoint, split_contents
-from mergeward.errors import UsageError
+from mergeward.errors import OutputError, UsageError
 from mergeward.images import ArrayImages
 from mergeward.tasks import EMBEDDED, SPLIT_NAMES, Task, embedded, load_embedded, load_plain
 from mergeward.tasks.embedded import digits
@@ -110,6 +111,16 @@ def test_what_is_cached_is_not_taken_for_another_drawing_version(
     monkeypatch.setattr(embedded, "DRAWING_VERSION", embedded.DRAWING_VERSION + 1)
     load_embedded("shapes")
     assert len(sorted((empty_cache / "drawings").iterdir())) == 2 * len(before)
+
+
+@pytest.mark.usefixtures("small", "empty_cache")
+def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(embedded, "save_file", full)
+    with pytest.raises(OutputError, match=r"cache folder .*drawings: No space left on device"):
+        load_embedded("shapes")
 
 
 def test_no_two_splits_share_a_handwritten_original() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from mergeward.bench.about import difference
 from mergeward.bench.estimate import Estimate
 from mergeward.bench.store import RunFile
 from mergeward.bench.summary import Line, summarise
@@ -54,8 +55,13 @@ def missing(run: RunFile) -> int:
 
 
 def differing(before: RunFile, after: RunFile) -> tuple[str, ...]:
-    """Return in what two runs differ before any figure: the base, the data or its images."""
-    return tuple(key for key in ("base", "data", "images") if before.about.get(key) != after.about.get(key))
+    """Return in what two runs differ before any figure: the base, the data, its images, or the suite."""
+    keys = ("base", "data", "images", "suite")
+    return tuple(
+        difference({key: before.about.get(key)}, {key: after.about.get(key)})
+        for key in keys
+        if before.about.get(key) != after.about.get(key)
+    )
 
 
 def _figure(line: Line | None, measure: str) -> Estimate | None:

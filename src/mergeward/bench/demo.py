@@ -27,8 +27,8 @@ from mergeward.bench.results import (
     Results,
     Row,
 )
-from mergeward.bench.suite import Suite, as_suite
-from mergeward.bench.variants import NONE, check_suite
+from mergeward.bench.suite import NONE, Suite, as_suite
+from mergeward.bench.variants import check_suite
 from mergeward.bench.workshop import Workshop
 from mergeward.compute import thread_count
 from mergeward.errors import UsageError, unknown_name

@@ -17,7 +17,15 @@ from mergeward.bench.store import RunFile
 from mergeward.bench.summary import Line, summarise
 from mergeward.errors import unknown_name
 
-ESTIMATES = ("accuracy", "success", "untriggered", "clean_success", "retrain_success", "transfer")
+ESTIMATES = (
+    "accuracy",
+    "success",
+    "untriggered",
+    "clean_success",
+    "retrain_success",
+    "transfer",
+    "clean_transfer",
+)
 NAMES = ("kind", "attack", "method", "defense")
 COSTS = ("merge_seconds", "merge_peak_bytes", "defense_seconds", "attack_seconds")
 HEADINGS = (
@@ -27,11 +35,14 @@ HEADINGS = (
     "on the clean merge %",
     "on the clean retrain %",
     "transfer %",
+    "transfer on the clean merge %",
     "difference, points",
 )
 
 COST_HEADINGS = ("merge s", "merge MB")
 """Seconds of a merge, and the most memory of its process."""
+
+NUMERIC = ("seeds", *HEADINGS, *COST_HEADINGS)
 
 
 def export(run: RunFile, form: str) -> str:
@@ -96,9 +107,8 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _markdown(lines: Sequence[Line]) -> str:
-    rows = [_cells(line, "\N{EN DASH}") for line in lines]
-    head = [*NAMES, "trigger", "axes", "seeds", *HEADINGS, *COST_HEADINGS]
-    rule = ["---"] * 6 + ["---:"] * (len(head) - 6)
+    head, *rows = _table(lines, "\N{EN DASH}")
+    rule = ["---:" if name in NUMERIC else "---" for name in head]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *map(_escaped, rows)))
 
 
@@ -107,10 +117,9 @@ def _escaped(cells: Sequence[str]) -> list[str]:
 
 
 def _latex(lines: Sequence[Line]) -> str:
-    head = [*NAMES, "trigger", "axes", "seeds", *HEADINGS, *COST_HEADINGS]
-    rows = [head, *(_cells(line, "--") for line in lines)]
+    rows = _table(lines, "--")
     body = [" & ".join(_tex(cell) for cell in cells) + r" \\" for cells in rows]
-    columns = "l" * 6 + "r" * (len(head) - 6)
+    columns = "".join("r" if name in NUMERIC else "l" for name in rows[0])
     return "\n".join(
         [
             rf"\begin{{tabular}}{{{columns}}}",
@@ -127,6 +136,13 @@ def _latex(lines: Sequence[Line]) -> str:
 
 def _tex(text: str) -> str:
     return "".join(f"\\{character}" if character in "_%&#$" else character for character in text)
+
+
+def _table(lines: Sequence[Line], dash: str) -> list[list[str]]:
+    """Return headings and rows, without the columns that no line fills."""
+    rows = [[*NAMES, "trigger", "axes", *NUMERIC], *(_cells(line, dash) for line in lines)]
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:]) or not lines]
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _cells(line: Line, dash: str) -> list[str]:

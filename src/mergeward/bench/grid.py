@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from mergeward.bench.models import Backdoor, Base, Contribution, Hardened, Merged, Model
-from mergeward.bench.suite import Adversary, AttackEntry, DefenseEntry, Suite
+from mergeward.bench.suite import NONE, Adversary, AttackEntry, DefenseEntry, Suite
 from mergeward.bench.variants import (
-    NONE,
     Axes,
     Variant,
     absences,
@@ -60,9 +59,9 @@ class Cell:
     @property
     def label(self) -> str:
         """What it is, in one line."""
-        names = [name for name in (self.attack, self.method, self.defense) if name != NONE]
-        axes = [f"{key}={value}" for key, value in self.axes.items()]
-        return " ".join([f"{self.kind}:", *(names or self.measured[:1]), *axes, f"seed {self.seed}"])
+        return cell_label(
+            self.kind, (self.attack, self.method, self.defense), self.measured, self.axes, self.seed
+        )
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,18 @@ class Attacked:
         """The triggers, by the attack's identifier."""
         own = [one for one in self.places.values() if not one.is_partner]
         return tuple((trigger_id(self.name, self.axes), one) for one in own)
+
+
+def cell_label(kind: str, names: Sequence[str], tasks: Sequence[str], axes: Axes, seed: int) -> str:
+    """Return what a cell is, in one line; of several tasks, a cell without names is told by the first.
+
+    Example:
+        >>> cell_label("clean merge", ("none", "ties", "none"), (), {"method.weight": 0.3}, 0)
+        'clean merge: ties method.weight=0.3 seed 0'
+    """
+    told = [name for name in names if name != NONE]
+    places = [f"{key}={value}" for key, value in axes.items()]
+    return " ".join([f"{kind}:", *(told or tasks[:1]), *places, f"seed {seed}"])
 
 
 def trigger_id(attack: str, axes: Axes) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mergeward.bench.code import versions
 from mergeward.bench.cost import Cost
-from mergeward.bench.grid import Cell
+from mergeward.bench.grid import Cell, cell_label
 from mergeward.bench.measure import Outcome
 from mergeward.bench.models import packages
 from mergeward.compute import thread_count
@@ -78,6 +78,13 @@ class CellRow:
     hardware: str = ""
     finished: str = ""
     collapsed: tuple[str, ...] | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is, in one line."""
+        return cell_label(
+            self.kind, (self.attack, self.method, self.defense), self.tasks, self.axes, self.seed
+        )
 
 
 def done_row(

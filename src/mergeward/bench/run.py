@@ -101,8 +101,10 @@ def narrowed(suite: Suite, only: Mapping[str, Sequence[str]], seeds: Sequence[in
         seeds: Seeds in place of the suite's own.
 
     Raises:
-        UsageError: A name is not one of the suite's.
+        UsageError: A name is not one of the suite's, or a seed is given twice.
     """
+    if seeds is not None and len(set(seeds)) < len(seeds):
+        raise UsageError(f"seeds {', '.join(map(str, seeds))}: expected every seed once")
     changes: dict[str, object] = {} if seeds is None else {"seeds": tuple(seeds)}
     for family, names in only.items():
         if family not in FILTERS:

@@ -62,12 +62,13 @@ _PICTURE_COLUMNS = tuple(entry.name for entry in fields(TriggerPicture))
 
 _GALLERY = f"CREATE TABLE gallery ({', '.join(_PICTURE_COLUMNS)}, PRIMARY KEY (attack, target_task))"
 
-SCHEMA = f"""
-CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE cells ({", ".join(CELL_COLUMNS)}, PRIMARY KEY (cell));
-CREATE TABLE rates ({", ".join(_RATE_COLUMNS)}, PRIMARY KEY (cell, measure, attack, target_task, task));
-{_GALLERY};
-"""
+SCHEMA = (
+    "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    f"CREATE TABLE cells ({', '.join(CELL_COLUMNS)}, PRIMARY KEY (cell))",
+    f"CREATE TABLE rates ({', '.join(_RATE_COLUMNS)}, "
+    "PRIMARY KEY (cell, measure, attack, target_task, task))",
+    _GALLERY,
+)
 
 
 @dataclass(frozen=True)
@@ -166,13 +167,12 @@ def open_run(path: Path, about: Mapping[str, Any], *, planned: int, resume: bool
         OutputError: The file exists already, cannot be written, or another process writes it.
         UsageError: The run to go on with is another.
     """
-    exists = path.exists()
-    if exists and not resume:
+    if path.exists() and not resume:
         raise OutputError(f"{path}: exists; --resume goes on with it, another --out makes a new run")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock", timeout=0), closing(_connect(path)) as connection:
-            if not exists:
+            if _is_empty(connection):
                 _create(connection, {**about, PLANNED: planned})
             elif (found := _about(connection, path)) != plain(about):
                 other = difference(found, plain(about))
@@ -228,13 +228,23 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)
 
 
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether a file is new, or of a run that was killed before it was begun."""
+    return connection.execute("SELECT name FROM sqlite_master").fetchone() is None
+
+
 def _create(connection: sqlite3.Connection, about: Mapping[str, Any]) -> None:
+    """Make the tables and say what the run is of, all or nothing."""
     with connection:
-        connection.executescript(SCHEMA)
-        entries = {"format": FORMAT, **plain(about)}
-        connection.executemany(
-            "INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in entries.items()]
-        )
+        connection.execute("BEGIN")
+        for statement in SCHEMA:
+            connection.execute(statement)
+        _insert_about(connection, {"format": FORMAT, **plain(about)})
+
+
+def _insert_about(connection: sqlite3.Connection, entries: Mapping[str, Any]) -> None:
+    rows = [(key, json.dumps(value)) for key, value in entries.items()]
+    connection.executemany("INSERT INTO run VALUES (?, ?)", rows)
 
 
 def _bring_up_to_date(connection: sqlite3.Connection) -> None:

@@ -33,6 +33,9 @@ BASE, TASK = "{base}", "{task}"
 """In the name of a published contribution: the last parts of the base's and the task's, the latter with
 hyphens for underscores."""
 
+NONE = "none"
+"""No attack, no method, no defense."""
+
 Place = str | int
 """A task by its spec, or by its place in the suite's list, from 0."""
 
@@ -222,6 +225,22 @@ class Suite(Part):
         for place, name in enumerate(names):
             if name in names[:place]:
                 raise ValueError(f"{name!r} appears twice; give one of them another 'name'")
+        return value
+
+    @field_validator("attacks", "methods", "defenses")
+    @classmethod
+    def _none_is_none(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Refuse what tables would show as nothing: of all, only no defense may be called so."""
+        for entry in value:
+            if entry.name == NONE and getattr(entry, "defense", None) != NONE:
+                raise ValueError(f"{NONE!r} is the name of what there is not; give it another 'name'")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_seed_once(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"expected every seed once, found {list(value)}")
         return value
 
     def task_specs(self, data: Path | None) -> tuple[str, ...]:

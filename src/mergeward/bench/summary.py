@@ -32,8 +32,10 @@ class Line:
         success: Attack success on the attacked task; of an attack with several attackers, the mean of theirs.
         untriggered: The same without the trigger: what the model says of such images in any case.
         clean_success: The same trigger on the merge of clean contributions by the same method: the control.
-        retrain_success: The same trigger on the merge with a clean retrain in the attacker's place.
-        transfer: Mean over the tasks that the trigger does not aim at.
+            None unless it was measured for every seed.
+        retrain_success: The same trigger on the merge with a clean retrain in the attacker's place; likewise.
+        transfer: Mean over the tasks that no trigger of the attack aims at.
+        clean_transfer: The control of that: on the merge of clean contributions, for every seed.
         accuracy_by_task: Accuracy of each task.
         merge_seconds: Mean over the seeds.
         merge_peak_bytes: The most over the seeds.
@@ -56,6 +58,7 @@ class Line:
     clean_success: Estimate | None
     retrain_success: Estimate | None
     transfer: Estimate | None
+    clean_transfer: Estimate | None
     accuracy_by_task: Mapping[str, Estimate]
     merge_seconds: float | None
     merge_peak_bytes: int | None
@@ -107,9 +110,10 @@ def _line(run: RunFile, rows: Sequence[CellRow], trigger: str) -> Line:
         accuracy=estimate([_rates(run, row, "accuracy", "") for row in rows]),
         success=_estimate(run, rows, "success", trigger),
         untriggered=_estimate(run, rows, "untriggered", trigger),
-        clean_success=_control(run, rows, "clean merge", trigger) if attacked else None,
-        retrain_success=_control(run, rows, "clean retrain", trigger) if attacked else None,
+        clean_success=_control(run, rows, "clean merge", "success", trigger) if attacked else None,
+        retrain_success=_control(run, rows, "clean retrain", "success", trigger) if attacked else None,
         transfer=_estimate(run, rows, "transfer", trigger),
+        clean_transfer=_control(run, rows, "clean merge", "transfer", trigger) if attacked else None,
         accuracy_by_task=_by_task(run, rows),
         merge_seconds=_mean(row.merge_seconds for row in rows),
         merge_peak_bytes=max((row.merge_peak_bytes for row in rows if row.merge_peak_bytes), default=None),
@@ -119,8 +123,10 @@ def _line(run: RunFile, rows: Sequence[CellRow], trigger: str) -> Line:
     )
 
 
-def _control(run: RunFile, rows: Sequence[CellRow], kind: str, trigger: str) -> Estimate | None:
-    """Return the success of the same triggers on merges that no attacker touched, seed by seed."""
+def _control(
+    run: RunFile, rows: Sequence[CellRow], kind: str, measure: Measure, trigger: str
+) -> Estimate | None:
+    """Return what the same triggers do on merges that no attacker touched, seed by seed."""
     controls = [
         row
         for row in run.done
@@ -128,7 +134,10 @@ def _control(run: RunFile, rows: Sequence[CellRow], kind: str, trigger: str) -> 
         and trigger in _triggers(run, row)
         and any(_corresponds(row, attacked) for attacked in rows)
     ]
-    return _estimate(run, controls, "success", trigger)
+    measured = {row.seed for row in controls}
+    if not all(row.seed in measured for row in rows):  # the difference would be one of seeds, too
+        return None
+    return _estimate(run, controls, measure, trigger)
 
 
 def _corresponds(control: CellRow, attacked: CellRow) -> bool:
@@ -149,7 +158,9 @@ def _estimate(run: RunFile, rows: Sequence[CellRow], measure: Measure, trigger: 
 
 
 def _rates(run: RunFile, row: CellRow, measure: Measure, trigger: str) -> list[Rate]:
-    return [one.rate for one in run.rates[row.cell] if one.measure == measure and one.attack == trigger]
+    own = [one for one in run.rates[row.cell] if one.attack == trigger]
+    aims = {one.task for one in own if one.measure == "success"} if measure == "transfer" else set()
+    return [one.rate for one in own if one.measure == measure and one.task not in aims]
 
 
 def _by_task(run: RunFile, rows: Sequence[CellRow]) -> dict[str, Estimate]:

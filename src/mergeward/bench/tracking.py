@@ -86,7 +86,7 @@ def _log(client: Any, experiment: str, row: CellRow, rates: tuple[Measured, ...]
     finished = int(datetime.fromisoformat(row.finished).timestamp() * 1000)
     started = finished - int(1000 * (row.seconds or 0))
     tags = {CELL: _tag(row), "versions": row.versions, "hardware": row.hardware}
-    created = client.create_run(experiment, start_time=started, tags=tags, run_name=_title(row))
+    created = client.create_run(experiment, start_time=started, tags=tags, run_name=row.label)
     client.log_batch(
         created.info.run_id,
         metrics=[Metric(key, value, finished, 0) for key, value in _metrics(row, rates)],
@@ -98,11 +98,6 @@ def _log(client: Any, experiment: str, row: CellRow, rates: tuple[Measured, ...]
 def _tag(row: CellRow) -> str:
     """Tell a cell that lacks a trigger from the whole one, which is logged when there is one."""
     return row.cell if row.error is None else f"{row.cell} {row.error}"
-
-
-def _title(row: CellRow) -> str:
-    names = [name for name in (row.attack, row.method, row.defense) if name != "none"]
-    return " ".join([f"{row.kind}:", *names, f"seed {row.seed}"])
 
 
 def _parameters(row: CellRow) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from mergeward.attack.problem import Aim
 from mergeward.attack.shadow import ShadowParameters
 from mergeward.bench.fields import TRAINING_KEYS
 from mergeward.bench.suite import (
+    NONE,
     Adversary,
     AttackEntry,
     DefenseEntry,
@@ -27,9 +28,6 @@ from mergeward.merge.registry import method
 from mergeward.merge.schedule import check_parameters
 from mergeward.recipe import describe, validated
 from mergeward.workflow.backdoor import attack_settings
-
-NONE = "none"
-"""No attack, no method, no defense."""
 
 Axes: TypeAlias = Mapping[str, Any]
 """Where on the axes of a suite something lies: values by the axis's name."""

@@ -172,7 +172,7 @@ def compare_command(
         if missing(run):
             warn(f"{run.path}: {missing(run)} cells were not measured")
     for what in differing(first, second):
-        warn(f"the runs have other {what}")
+        warn(f"the second run is of {what}")
     changes = compare(first, second)
     beyond = [change for change in changes if change.is_beyond]
     if json:
@@ -331,8 +331,7 @@ def _show_summary(done: RunSummary, json: bool) -> None:
         )
     say(f"{done.measured} cells measured, {done.kept} kept, {len(done.failed)} failed: {done.path}")
     for row in done.failed + done.partial:
-        names = " ".join(name for name in (row.attack, row.method, row.defense) if name != "none")
-        complain(f"{row.kind} {names} seed {row.seed}: {row.error}", FAILED)
+        complain(f"{row.label}: {row.error}", FAILED)
 
 
 def _causes(rows: Sequence[CellRow]) -> list[dict[str, str | None]]:

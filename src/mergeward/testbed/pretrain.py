@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from mergeward.checkpoint import atomic_directory
 from mergeward.compute import fixed_threads, thread_count
 from mergeward.errors import DataError
+from mergeward.output import system_errors
 from mergeward.processes import check_alone
 from mergeward.progress import track
 from mergeward.provenance import Provenance
@@ -110,7 +111,8 @@ def pretrain(
 def _save(model: CLIPModel, folder: Path, config: PretrainConfig) -> None:
     record = Provenance(kind="base", method="pretrain", parameters=asdict(config), seed=config.seed)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", {"format": "pt", **record.to_metadata()})
+    with system_errors():
+        save_file(weights, folder / "model.safetensors", {"format": "pt", **record.to_metadata()})
     model.config.architectures = ["CLIPModel"]
     model.config.dtype = torch.float16
     model.config.save_pretrained(folder)
@@ -175,7 +177,8 @@ class _Trainer:
             tensors[f"exp_avg/{name}"] = state["exp_avg"]
             tensors[f"exp_avg_sq/{name}"] = state["exp_avg_sq"]
         scratch = path.with_suffix(".tmp")
-        save_file(tensors, scratch, {"next_step": str(next_step), "run": self._run_identity()})
+        with system_errors():
+            save_file(tensors, scratch, {"next_step": str(next_step), "run": self._run_identity()})
         scratch.replace(path)
 
     def resume(self, path: Path) -> int:

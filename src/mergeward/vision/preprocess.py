@@ -23,6 +23,7 @@ from mergeward.cache import artefact
 from mergeward.checkpoint.files import contained, read_json_object
 from mergeward.errors import CheckpointError, DataError
 from mergeward.images import MAX_PIXELS, ArrayImages, Images, Pixels, to_rgb
+from mergeward.output import system_errors
 from mergeward.progress import track
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -223,7 +224,9 @@ def prepare(images: Images, preprocessor: Preprocessor, label: str = "images") -
     }
 
     def make(folder: Path) -> None:
-        save_file({"pixels": _decode_all(images, preprocessor, label)}, folder / "pixels.safetensors")
+        pixels = _decode_all(images, preprocessor, label)
+        with system_errors():
+            save_file({"pixels": pixels}, folder / "pixels.safetensors")
 
     return load_file(artefact("pixels", configuration, make) / "pixels.safetensors")["pixels"]
 

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from mergeward.cache import artefact
 from mergeward.errors import unknown_name
 from mergeward.images import ArrayImages, Pixels
+from mergeward.output import system_errors
 from mergeward.progress import track
 from mergeward.seeding import numpy_generator
 from mergeward.tasks.embedded import digits, letters, shapes, signs, terrain, textures
@@ -80,7 +81,9 @@ def _split(drawing: Drawing, purpose: str, count: int, seed: int) -> Split:
     }
 
     def make(folder: Path) -> None:
-        save_file({"pixels": _draw(drawing, purpose, labels, seed)}, folder / "pixels.safetensors")
+        pixels = _draw(drawing, purpose, labels, seed)
+        with system_errors():
+            save_file({"pixels": pixels}, folder / "pixels.safetensors")
 
     pixels = load_file(artefact("drawings", configuration, make) / "pixels.safetensors")["pixels"]
     return Split(ArrayImages(pixels), labels)
