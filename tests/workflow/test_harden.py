@@ -64,6 +64,11 @@ def test_the_record_names_what_it_was_made_from(tiny_clip: Path, merged: Path, t
     assert not found.backdoor
 
 
+def test_the_number_of_threads_is_the_callers(tiny_clip: Path, merged: Path, tmp_path: Path) -> None:
+    out = mw.harden(merged, tiny_clip, "fine_pruning", ["digits"], tmp_path / "hard", threads=3)
+    assert record(out).parameters["threads"] == 3
+
+
 def test_a_backdoored_model_stays_marked(tiny_clip: Path, tmp_path: Path) -> None:
     bad = save_tuned(tiny_clip, tmp_path / "bad-merge", seed=1, metadata=MARKED)
     out = mw.harden(bad, tiny_clip, "fine_pruning", [tiny_task()], tmp_path / "out")

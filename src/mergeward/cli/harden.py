@@ -8,7 +8,19 @@ import typer
 
 from mergeward.cli.interruption import can_go_on
 from mergeward.cli.marks import tell_of_mark
-from mergeward.cli.options import Base, Data, Device, Out, Resume, Seed, Set, StateSeconds, Tasks, assignments
+from mergeward.cli.options import (
+    Base,
+    Data,
+    Device,
+    Out,
+    Resume,
+    Seed,
+    Set,
+    StateSeconds,
+    Tasks,
+    Threads,
+    assignments,
+)
 from mergeward.cli.terminal import say, warn
 from mergeward.workflow import harden
 from mergeward.workflow.learning import SECONDS
@@ -31,6 +43,7 @@ def harden_command(
     set_: Set = None,
     resume: Resume = False,
     device: Device = "cpu",
+    threads: Threads = None,
     state_seconds: StateSeconds = SECONDS,
 ) -> None:
     """Run a defense on a merged model. It sees the adapt images of each task, and no label."""
@@ -47,6 +60,7 @@ def harden_command(
             parameters=assignments(set_),
             resume=resume,
             device=device,
+            threads=threads,
             state_seconds=state_seconds,
             on_collapse=warn,
         )

@@ -24,7 +24,7 @@ from mergeward.checkpoint import (
     resolve_scope,
     vacant,
 )
-from mergeward.compute import find_device
+from mergeward.compute import find_device, use_threads
 from mergeward.defense import DefenseInfo, HardenProblem, defense_info, run_defense
 from mergeward.errors import UnsupportedError, UsageError
 from mergeward.merge.adaptive import UnlabelledTask
@@ -56,6 +56,7 @@ def harden(  # noqa: PLR0913 - one argument an option
     parameters: Mapping[str, Any] | None = None,
     resume: bool = False,
     device: str = "cpu",
+    threads: int | None = None,
     state_seconds: float = SECONDS,
     on_collapse: Callable[[str], None] | None = None,
 ) -> Path:
@@ -77,6 +78,7 @@ def harden(  # noqa: PLR0913 - one argument an option
         parameters: The defense's own parameters by name.
         resume: Whether to go on from what an interrupted run of the same hardening left.
         device: Where to compute: "cpu", "cuda" or "cuda:N".
+        threads: On how many threads; by default `MERGEWARD_THREADS`, or two.
         state_seconds: How often a defense that learns keeps what it has learnt, for a run that goes on.
         on_collapse: Called for each task whose predictions collapsed onto few classes, with what happened in
             words. The model is written all the same, and its card says so.
@@ -104,6 +106,7 @@ def harden(  # noqa: PLR0913 - one argument an option
         raise UsageError(f"--device {device}: {info.name} computes on the CPU only")
     vacant(out)
     with ExitStack() as stack:
+        stack.enter_context(use_threads(threads))
         merged = open_base(model)
         stack.callback(merged.source.close)
         if merged.repairs:
