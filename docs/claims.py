@@ -167,4 +167,10 @@ CLAIMS = (
         "mini-succession",
         moves_over("one", "tasks", up=False),
     ),
+    Claim(
+        "A larger alpha, the weight of the safety loss, lowers success",
+        "DAM, its corollary on the Pareto front, second-hand",
+        "mini-alpha",
+        moves_over("badmerging-on", "method.alpha", up=False),
+    ),
 )
